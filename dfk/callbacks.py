@@ -1,0 +1,202 @@
+"""Keras callbacks of our own: a checkpoint that forgets nothing, progress, and a stop at NaN."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from dfk.files import write_atomic, write_csv
+
+History = list[dict[str, float]]
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no number any more; the message says what to try."""
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Raises TrainingDiverged at the first batch whose loss is NaN or infinite."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss became {loss} in epoch {self._epoch + 1}, step {batch + 1}. "
+                "Try a lower --learning_rate, --precision=float32, or fewer augmentations."
+            )
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar for the whole training with the time left; a line per epoch where no one watches."""
+
+    def __init__(self, *, first_epoch: int, epochs: int, steps: int):
+        super().__init__()
+        self._first, self._epochs, self._steps = first_epoch, epochs, steps
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._began = time.monotonic()
+        self._bar = tqdm(
+            total=self._epochs * self._steps,
+            initial=self._first * self._steps,
+            unit=" steps",
+            disable=None,  # Drawn on terminals only
+            leave=False,
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}")
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        logs = logs or {}
+        self._bar.set_postfix_str(
+            f"loss {float(logs['loss']):.3f}, accuracy {float(logs['accuracy']):.3f}", refresh=False
+        )
+        self._bar.update()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs = logs or {}
+        done = epoch + 1 - self._first
+        left = (time.monotonic() - self._began) / done * (self._epochs - epoch - 1)
+        tqdm.write(
+            f"epoch {epoch + 1}/{self._epochs}: loss {logs['loss']:.4f}, "
+            f"accuracy {logs['accuracy']:.4f}, holdout loss {logs['val_loss']:.4f}, "
+            f"holdout accuracy {logs['val_accuracy']:.4f}, at most {tqdm.format_interval(left)} left",
+            file=sys.stderr,
+        )
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self._bar.close()
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds beside the arrays.
+
+    Attributes:
+        epochs: how many are complete.
+        stopped: whether early stopping ended the training after them.
+        history: one row per epoch.
+        seconds: spent training, over all interrupted parts.
+        callbacks: attributes of the callbacks by class name.
+    """
+
+    epochs: int
+    stopped: bool
+    history: History
+    seconds: float
+    callbacks: dict[str, dict[str, Any]]
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves all that training depends on as each epoch ends, in one file, whole or not at all.
+
+    Keras' BackupAndRestore forgets what the plateau and early-stopping callbacks have
+    counted, and its file can be half written. This one holds every variable of model
+    and optimizer (the seed generators of dropout among them), the best weights, the
+    callbacks' counters and the history. The input pipeline needs no state: it draws
+    from (seed, epoch, step). So a resumed run equals an uninterrupted one bit for bit.
+
+    Put it last in the list: the others must have acted when it saves and, on a resume,
+    have reset themselves before it restores them.
+
+    Args:
+        path: the `.npz` file.
+        history_path: `history.csv`, rewritten from the saved history so that no row of an
+            epoch that was not saved, or of one trained twice, can stand in it.
+        plateau, early_stopping: the callbacks whose state is kept.
+    """
+
+    _KEPT = {
+        "plateau": ("best", "wait", "cooldown_counter"),
+        "early_stopping": ("best", "wait", "best_epoch", "stopped_epoch"),
+    }
+
+    def __init__(
+        self,
+        path: Path,
+        history_path: Path,
+        *,
+        plateau: keras.callbacks.ReduceLROnPlateau,
+        early_stopping: keras.callbacks.EarlyStopping,
+    ):
+        super().__init__()
+        self._path, self._history_path = path, history_path
+        self._plateau, self._early_stopping = plateau, early_stopping
+        self.saved, self._arrays = _read(path)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if self._arrays is None:
+            return
+        self.model.optimizer.build(self.model.trainable_variables)
+        for variable, value in zip(self._variables(), self._arrays["variables"], strict=True):
+            variable.assign(value)
+        for callback, state in self.saved.callbacks.items():
+            for name, value in state.items():
+                setattr(getattr(self, f"_{callback}"), name, value)
+        self._early_stopping.best_weights = self._arrays["best"]
+        self._arrays = None
+
+    def restore_best(self, network: keras.Model) -> None:
+        """Gives `network` the best weights of a training that the checkpoint holds to its end."""
+        network.set_weights(self._arrays["best"])
+        self.write_history()
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
+        self.saved = Saved(
+            epochs=epoch + 1,
+            stopped=self.model.stop_training,
+            history=[*self.saved.history, row],
+            seconds=self.saved.seconds + time.monotonic() - self._began,
+            callbacks={
+                callback: {name: getattr(getattr(self, f"_{callback}"), name) for name in names}
+                for callback, names in self._KEPT.items()
+            },
+        )
+        variables = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
+        _write(self._path, self.saved, {"variables": variables, "best": self._best_weights()})
+        self.write_history()
+
+    def write_history(self) -> None:
+        """Writes `history.csv`: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate."""
+        header = list(self.saved.history[0])
+        write_csv(self._history_path, header, [list(row.values()) for row in self.saved.history])
+
+    def _variables(self) -> list[keras.Variable]:
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def _best_weights(self) -> list[np.ndarray]:
+        return self._early_stopping.best_weights or []
+
+
+def _write(path: Path, saved: Saved, arrays: dict[str, list[np.ndarray]]) -> None:
+    file = io.BytesIO()
+    named = {f"{group}/{i}": a for group, values in arrays.items() for i, a in enumerate(values)}
+    np.savez(file, state=np.array(json.dumps(saved._asdict())), **named)
+    write_atomic(path, file.getvalue())
+
+
+def _read(path: Path) -> tuple[Saved, dict[str, list[np.ndarray]] | None]:
+    """The saved state and arrays; an empty state and None where nothing was saved."""
+    if not path.is_file():
+        return Saved(epochs=0, stopped=False, history=[], seconds=0.0, callbacks={}), None
+    with np.load(path, allow_pickle=False) as file:
+        groups: dict[str, list[np.ndarray]] = {"variables": [], "best": []}
+        for name in file.files:  # In the order in which they were written
+            if name != "state":
+                groups[name.partition("/")[0]].append(file[name])
+        return Saved(**json.loads(str(file["state"]))), groups

@@ -1,0 +1,349 @@
+"""A folder of images -> Catalog: ids, paths, labels, class names, splits.
+
+Two layouts are read: Kaggle's (`train.csv` with `image_id,label` beside
+`train/<image_id>.png`) and class folders (`train/<class>/*.png`). Whatever is
+wrong is collected, so that a user sees all of it at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from dfk.data.decode import SUFFIXES
+
+SPLITS = ("train", "validation", "test")
+UNLABELLED = -1
+HOLDOUT = 0.1  # Share of train that is set aside to choose things on.
+_SHOWN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something wrong with the data: where, what, and whether skipping one image mends it."""
+
+    where: str
+    what: str
+    skippable: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class DataError(ValueError):
+    """The data cannot be used; the message names every place (the first 20, and a count)."""
+
+    def __init__(self, problems: Sequence[Problem]):
+        super().__init__(describe(problems))
+        self.problems = tuple(problems)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images of one split, in the order of their source.
+
+    Attributes:
+        ids: N image ids, unique within the split.
+        paths: N files.
+        labels: int32 [N], an index into the catalog's class names or UNLABELLED.
+        origins: N places that a message can name (`train.csv:17`, or a path).
+        images: N decoded images, uint8 [H, W, 3]; None before they are decoded.
+    """
+
+    ids: Sequence[str]
+    paths: Sequence[Path]
+    labels: np.ndarray
+    origins: Sequence[str]
+    images: Sequence[np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, indices: Iterable[int]) -> Split:
+        """The split that holds only `indices`, in their order."""
+        indices = list(indices)
+        pick = lambda values: [values[i] for i in indices]  # noqa: E731
+        return Split(
+            ids=pick(self.ids),
+            paths=pick(self.paths),
+            labels=self.labels[indices],
+            origins=pick(self.origins),
+            images=None if self.images is None else pick(self.images),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalog:
+    """What a data folder holds.
+
+    Attributes:
+        class_names: C names; numbers sort as numbers.
+        splits: by name: `train`, `validation`, `test`, and `holdout` once it is set aside.
+        problems: what was found wrong while reading; `images.load` raises them together
+            with the images that cannot be decoded.
+        fingerprint: SHA-256 over ids, labels and pixels, once decoded.
+    """
+
+    class_names: tuple[str, ...]
+    splits: dict[str, Split]
+    problems: tuple[Problem, ...] = ()
+    fingerprint: str = ""
+
+
+def read(data_dir: str | Path) -> Catalog:
+    """Reads a folder in either layout; no image is opened.
+
+    Raises:
+        DataError: if there is nothing to read. All else that is wrong is in `problems`.
+    """
+    data_dir = Path(data_dir)
+    if not data_dir.is_dir():
+        raise DataError([Problem(str(data_dir), "no such folder; name one with --data_dir")])
+    read_split = _read_csv if any(_csv(data_dir, s).is_file() for s in SPLITS) else _read_folders
+    problems: list[Problem] = []
+    found = {s: rows for s in SPLITS if (rows := read_split(data_dir, s, problems)) is not None}
+    if not found:
+        raise DataError(
+            problems
+            or [
+                Problem(
+                    str(data_dir),
+                    "holds neither train.csv, validation.csv or test.csv with image_id,label "
+                    "beside folders of the same names, nor folders train/<class>/",
+                )
+            ]
+        )
+    known = found.get("train") or found.get("validation") or found["test"]
+    class_names = _sorted_classes({row.label for row in known if row.label})
+    splits = {name: _split(rows, class_names, problems) for name, rows in found.items()}
+    return Catalog(class_names, splits, tuple(problems))
+
+
+def limit(catalog: Catalog, images: int) -> Catalog:
+    """Keeps about `images` images of each split, in equal shares per class, by the hash of the id."""
+    splits = {}
+    for name, split in catalog.splits.items():
+        groups = _by_class(split)
+        share = max(1, images // len(groups)) if groups else 0
+        kept = sorted(i for group in groups for i in group[:share])
+        splits[name] = split.take(kept)
+    return dataclasses.replace(catalog, splits=splits)
+
+
+def set_aside(catalog: Catalog) -> Catalog:
+    """Sets aside the holdout: a tenth of train, stratified, by the SHA-256 of the image id.
+
+    It is the same for every seed and every model. Where the data has no
+    validation split, one is carved out of train first, the same way.
+
+    Raises:
+        DataError: if there is no labelled train split of two classes, or a class has too few.
+    """
+    if "train" not in catalog.splits:
+        raise DataError([Problem("train", "there is no training split in this folder")])
+    splits = dict(catalog.splits)
+    counts = Counter(splits["train"].labels.tolist())
+    needed = 2 if "validation" in splits else 3
+    problems = [
+        Problem("train", f"class {name!r} has {counts[i]} images, it needs at least {needed}")
+        for i, name in enumerate(catalog.class_names)
+        if counts[i] < needed
+    ]
+    if len(catalog.class_names) < 2:
+        problems.append(Problem("train", "a classifier needs at least two classes"))
+    if problems:
+        raise DataError(problems)
+    if "validation" not in splits:
+        splits["train"], splits["validation"] = _carve(splits["train"])
+        logging.info(
+            "No validation split: %d images of train, a tenth of each class, are kept for it.",
+            len(splits["validation"]),
+        )
+    splits["train"], splits["holdout"] = _carve(splits["train"])
+    return dataclasses.replace(catalog, splits=splits)
+
+
+def describe(problems: Sequence[Problem]) -> str:
+    """One line each for the first 20, and how many more there are."""
+    lines = [str(problem) for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"... and {len(problems) - _SHOWN} more, {len(problems)} in all")
+    return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    image_id: str
+    path: Path
+    label: str  # "" for an unlabelled image
+    origin: str
+
+
+def _csv(data_dir: Path, split: str) -> Path:
+    return data_dir / f"{split}.csv"
+
+
+def _read_csv(data_dir: Path, split: str, problems: list[Problem]) -> list[_Row] | None:
+    source = _csv(data_dir, split)
+    if not source.is_file():
+        return None
+    files = _list_images(data_dir / split)
+    rows: list[_Row] = []
+    seen: dict[str, int] = {}
+    try:
+        with open(source, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            if "image_id" not in header or ("label" not in header and split != "test"):
+                columns = "image_id" if split == "test" else "image_id,label"
+                problems.append(
+                    Problem(f"{source.name}:1", f"the first line must name the columns {columns}")
+                )
+                return None
+            for values in reader:
+                if not values:
+                    continue
+                cells = dict(zip(header, values, strict=False))
+                image_id = cells.get("image_id", "").strip()
+                label = cells.get("label", "").strip()
+                origin = f"{source.name}:{reader.line_num}"
+                faults = _faults(image_id, label, "label" in header, seen, files, split)
+                seen.setdefault(image_id, reader.line_num)
+                problems += [Problem(origin, what, skippable) for what, skippable in faults]
+                if not faults:
+                    rows.append(_Row(image_id, files[image_id][0], label, origin))
+    except (UnicodeDecodeError, csv.Error) as error:
+        problems.append(Problem(source.name, f"cannot be read as CSV in UTF-8: {error}"))
+        return None
+    if not seen:
+        problems.append(Problem(source.name, "names no image"))
+    unnamed = len(files.keys() - seen.keys())
+    if unnamed:
+        logging.warning("%s does not name %d images of %s/.", source.name, unnamed, split)
+    return rows
+
+
+def _faults(
+    image_id: str,
+    label: str,
+    labelled: bool,
+    seen: dict[str, int],
+    files: dict[str, list[Path]],
+    split: str,
+) -> list[tuple[str, bool]]:
+    """What is wrong with a line of a CSV: (message, whether skipping the image mends it)."""
+    if not image_id:
+        return [("the image_id is empty", False)]
+    if image_id in seen:
+        return [(f"image_id {image_id!r} is a duplicate of line {seen[image_id]}", False)]
+    if image_id in (".", "..") or any(c in image_id for c in "/\\\0"):
+        return [(f"image_id {image_id!r} is a path, it must be a name within {split}/", False)]
+    faults = []
+    if labelled and not label:
+        faults.append((f"the label of {image_id!r} is empty", False))
+    found = files.get(image_id, [])
+    if not found:
+        suffixes = "|".join(s[1:] for s in SUFFIXES)
+        faults.append((f"there is no file {split}/{image_id}.{suffixes}", True))
+    elif len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        faults.append((f"several files are {image_id!r}: {names}", False))
+    return faults
+
+
+def _list_images(folder: Path) -> dict[str, list[Path]]:
+    """Image files right inside `folder` by their stem; one listing instead of a stat per id."""
+    files: dict[str, list[Path]] = {}
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                files.setdefault(path.stem, []).append(path)
+    return files
+
+
+def _read_folders(data_dir: Path, split: str, problems: list[Problem]) -> list[_Row] | None:
+    root = data_dir / split
+    if not root.is_dir():
+        return None
+    classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not classes and split == "test":  # Images nobody labelled
+        return _folder_rows(root, "", data_dir)
+    rows: list[_Row] = []
+    for folder in classes:
+        images = _folder_rows(folder, folder.name, data_dir)
+        if not images:
+            problems.append(Problem(f"{split}/{folder.name}/", "the class has no image"))
+        rows += images
+    if not classes:
+        problems.append(Problem(f"{split}/", "has no class folders"))
+    return rows
+
+
+def _folder_rows(folder: Path, label: str, data_dir: Path) -> list[_Row]:
+    rows, ignored = [], []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            # With its class and suffix: two classes may use the same file names.
+            image_id = f"{label}/{path.name}" if label else path.name
+            rows.append(_Row(image_id, path, label, str(path.relative_to(data_dir))))
+        else:
+            ignored.append(path.name)
+    if ignored:
+        names = ", ".join(ignored[:3]) + (", ..." if len(ignored) > 3 else "")
+        logging.warning(
+            "%s/: %d entries are no image files and are left out: %s",
+            folder.relative_to(data_dir),
+            len(ignored),
+            names,
+        )
+    return rows
+
+
+def _split(rows: list[_Row], class_names: tuple[str, ...], problems: list[Problem]) -> Split:
+    index = {name: i for i, name in enumerate(class_names)} | {"": UNLABELLED}
+    known = [row for row in rows if row.label in index]
+    for row in rows:
+        if row.label not in index:
+            names = ", ".join(class_names[:10]) + (", ..." if len(class_names) > 10 else "")
+            problems.append(
+                Problem(row.origin, f"label {row.label!r} is not one of train's: {names}")
+            )
+    return Split(
+        ids=[row.image_id for row in known],
+        paths=[row.path for row in known],
+        labels=np.array([index[row.label] for row in known], np.int32),
+        origins=[row.origin for row in known],
+    )
+
+
+def _sorted_classes(labels: set[str]) -> tuple[str, ...]:
+    """Sorts numbers as numbers and names as text."""
+    try:
+        return tuple(sorted(labels, key=lambda label: (float(label), label)))
+    except ValueError:
+        return tuple(sorted(labels))
+
+
+def _by_class(split: Split) -> list[list[int]]:
+    """Indices of each class (the unlabelled are one), ordered by the SHA-256 of the id."""
+    groups: dict[int, list[int]] = {}
+    for i, label in enumerate(split.labels.tolist()):
+        groups.setdefault(label, []).append(i)
+    digest = lambda i: hashlib.sha256(split.ids[i].encode()).digest()  # noqa: E731
+    return [sorted(groups[label], key=digest) for label in sorted(groups)]
+
+
+def _carve(split: Split) -> tuple[Split, Split]:
+    """Splits off a tenth of each class, at least one image; returns (rest, carved)."""
+    carved = sorted(
+        i for group in _by_class(split) for i in group[: max(1, round(HOLDOUT * len(group)))]
+    )
+    rest = sorted(set(range(len(split))) - set(carved))
+    return split.take(rest), split.take(carved)

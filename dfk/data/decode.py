@@ -1,0 +1,138 @@
+"""Bytes to pixels. TensorFlow's decoder is the definition of an image.
+
+The same graph runs in training, predict and serving, so the same bytes give
+the same pixels everywhere. What TensorFlow decodes wrongly or into too much
+memory is refused by its header, before it is decoded. EXIF rotation is ignored.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+# Suffixes that a data set's images may carry, in any case.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+MAX_PIXELS = 50_000_000
+_HEADER = 64  # Bytes; every format but JPEG states its size within them.
+
+
+def decode(data: tf.Tensor) -> tf.Tensor:
+    """Decodes one image file.
+
+    Args:
+        data: string scalar, the bytes of a PNG, JPEG, WebP, BMP or GIF (its first frame).
+
+    Returns:
+        uint8 [H, W, 3]; grey is repeated, alpha dropped, 16 bits cut to 8.
+
+    Raises:
+        tf.errors.InvalidArgumentError: what `reason` explains.
+    """
+    fault = problem(data)
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [fault])]):
+        data = tf.identity(data)
+    return tf.io.decode_image(data, channels=3, expand_animations=False)
+
+
+def problem(data: tf.Tensor) -> tf.Tensor:
+    """Says from the header why `data` (string scalar) is not to be decoded; "" if it may be."""
+    head = tf.io.decode_raw(tf.strings.substr(data, 0, _HEADER) + "\0" * _HEADER, tf.uint8)
+    head = tf.cast(head[:_HEADER], tf.int64)
+
+    def png():
+        return _too_large(_big_endian(head, 16, 4), _big_endian(head, 20, 4))
+
+    def jpeg():
+        shape = tf.image.extract_jpeg_shape(data, output_type=tf.int64)
+        cmyk = tf.where(shape[2] == 4, "a CMYK JPEG: convert it to RGB", "")
+        return _first(cmyk, _too_large(shape[0], shape[1]))
+
+    def gif():
+        return _too_large(_little_endian(head, 8, 2), _little_endian(head, 6, 2))
+
+    def bmp():
+        palette = tf.where(head[28] < 24, "a BMP with a palette: save it as 24-bit BMP or PNG", "")
+        packed = tf.where(
+            _little_endian(head, 30, 4) != 0, "a compressed BMP: save it uncompressed or as PNG", ""
+        )
+        # A negative height means rows from top to bottom.
+        height = _little_endian(head, 22, 4)
+        height = tf.minimum(height, 2**32 - height)
+        return _first(palette, packed, _too_large(height, _little_endian(head, 18, 4)))
+
+    def webp():
+        height, width, animated = _webp_size(head)
+        moving = tf.where(animated, "an animated WebP: save one frame of it", "")
+        return _first(moving, _too_large(height, width))
+
+    return tf.case(
+        [
+            (_starts(head, b"\x89PNG\r\n\x1a\n"), png),
+            (_starts(head, b"\xff\xd8\xff"), jpeg),
+            (_starts(head, b"RIFF") & _starts(head, b"WEBP", 8), webp),
+            (_starts(head, b"BM"), bmp),
+            (_starts(head, b"GIF8"), gif),
+        ],
+        default=lambda: tf.constant("no PNG, JPEG, WebP, BMP or GIF image"),
+    )
+
+
+def reason(data: bytes) -> str:
+    """Says in words why `data` cannot be decoded; "" if it can."""
+    if not data:
+        return "the file is empty"
+    try:
+        decode(tf.constant(data))
+    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
+        try:
+            return problem(tf.constant(data)).numpy().decode() or "damaged or cut off"
+        except tf.errors.InvalidArgumentError:  # A JPEG without a readable header
+            return "damaged or cut off"
+    return ""
+
+
+def _webp_size(head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Height, width and whether it moves, for the three kinds of a WebP's first chunk."""
+
+    def lossy():
+        return _little_endian(head, 28, 2) & 0x3FFF, _little_endian(head, 26, 2) & 0x3FFF
+
+    def lossless():  # 14 bits each, from bit 0 of byte 21
+        bits = _little_endian(head, 21, 4)
+        return (bits // 2**14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+
+    def extended():
+        return _little_endian(head, 27, 3) + 1, _little_endian(head, 24, 3) + 1
+
+    is_extended = _starts(head, b"VP8X", 12)
+    height, width = tf.case(
+        [(is_extended, extended), (_starts(head, b"VP8L", 12), lossless)], default=lossy
+    )
+    return height, width, is_extended & (head[20] & 2 != 0)
+
+
+def _too_large(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    message = tf.strings.format("{} x {} pixels, more than 50 megapixels", (width, height))
+    # Compared by division: the product of two 32-bit sizes may not fit.
+    return tf.where(height > MAX_PIXELS // tf.maximum(width, 1), message, "")
+
+
+def _first(*messages: tf.Tensor) -> tf.Tensor:
+    """The first message that is not empty."""
+    result = messages[-1]
+    for message in reversed(messages[:-1]):
+        result = tf.where(message == "", result, message)
+    return result
+
+
+def _starts(head: tf.Tensor, magic: bytes, offset: int = 0) -> tf.Tensor:
+    return tf.reduce_all(head[offset : offset + len(magic)] == tf.constant(list(magic), tf.int64))
+
+
+def _little_endian(head: tf.Tensor, offset: int, size: int) -> tf.Tensor:
+    weights = tf.constant([256**i for i in range(size)], tf.int64)
+    return tf.reduce_sum(head[offset : offset + size] * weights)
+
+
+def _big_endian(head: tf.Tensor, offset: int, size: int) -> tf.Tensor:
+    weights = tf.constant([256**i for i in reversed(range(size))], tf.int64)
+    return tf.reduce_sum(head[offset : offset + size] * weights)

@@ -1,0 +1,135 @@
+"""Split -> tf.data: shuffle, fetch, resize, augment, crop, batch, prefetch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dfk.data import augment
+from dfk.data.catalog import Split
+
+# What the stateless draws of a run are for; each gets a seed of its own.
+_SHUFFLE, _AUGMENT, _CROP = range(3)
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Batches of a training epoch. The rest that fills no batch waits for another epoch's order."""
+    return max(1, images // batch_size)
+
+
+def make_dataset(
+    *,
+    split: Split,
+    classes: int,
+    batch_size: int,
+    image_size: int = 0,
+    training: bool = False,
+    augmentations: Sequence[augment.Step] = (),
+    crop: int = 0,
+    seed: int = 0,
+    first_epoch: int = 0,
+    epochs: int = 1,
+) -> tf.data.Dataset:
+    """Makes the one input pipeline of the project.
+
+    For training, every epoch has an order of its own, and everything random is drawn
+    without state from (seed, step): the same arguments give the same batches whatever
+    the number of threads, and a dataset that starts at `first_epoch` gives what an
+    uninterrupted one gives from there. Otherwise the images come once, in order, the
+    last batch as small as it is.
+
+    Args:
+        split: decoded images (`images.load`).
+        classes: C, the length of a one-hot label.
+        batch_size: images per batch; fewer where the split has fewer.
+        image_size: side in pixels that images are resized to; 0 keeps their size, which
+            must then be the same for all.
+        training: shuffle, augment and crop.
+        augmentations: as `augment.parse` gives them.
+        crop: side of the random training crop; 0 for none.
+        seed: of the order and the augmentations.
+        first_epoch, epochs: training epochs first_epoch..epochs-1, counted from 0.
+
+    Returns:
+        A dataset of known cardinality of (images float32 [B, H, W, 3] in 0..255, labels
+        float32 one-hot [B, C], zeros where unlabelled).
+
+    Raises:
+        ValueError: for an empty split, images of different sizes without an
+            `image_size`, or a crop larger than the images.
+    """
+    count = len(split)
+    if not count:
+        raise ValueError("the split holds no image")
+    fetch = _fetcher(split, image_size)
+    batch_size = min(batch_size, count)
+    labels = tf.one_hot(split.labels, classes)
+
+    if not training:
+        steps = tf.data.Dataset.range(0, count, batch_size)
+
+        def ordered(start: tf.Tensor):
+            indices = tf.range(start, tf.minimum(start + batch_size, count))
+            return fetch(indices), tf.gather(labels, indices)
+
+        return steps.map(ordered, tf.data.AUTOTUNE).prefetch(2)
+
+    _check_crop(split, image_size, crop)
+    per_epoch = steps_per_epoch(count, batch_size)
+    steps = tf.data.Dataset.range(first_epoch * per_epoch, epochs * per_epoch)
+
+    def drawn(step: tf.Tensor):
+        positions = step % per_epoch * batch_size + tf.range(batch_size, dtype=tf.int64)
+        order = _key(seed, _SHUFFLE, step // per_epoch)
+        indices = tf.random.experimental.index_shuffle(positions, order, count - 1)
+        images = augment.augment(fetch(indices), augmentations, _key(seed, _AUGMENT, step))
+        if crop:
+            images = augment.random_crop(images, crop, _key(seed, _CROP, step))
+        return images, tf.ensure_shape(tf.gather(labels, indices), [batch_size, classes])
+
+    return steps.map(drawn, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _fetcher(split: Split, image_size: int):
+    """A graph function from indices [B] to images float32 [B, H, W, 3]."""
+    images = split.images
+    sizes = {image.shape[:2] for image in images}
+    if len(sizes) > 1 and not image_size:
+        smallest, largest = min(sizes), max(sizes)
+        raise ValueError(
+            f"the images have {len(sizes)} sizes, from {smallest[1]} x {smallest[0]} to "
+            f"{largest[1]} x {largest[0]}; choose one with --image_size"
+        )
+    # The layer that the model holds, so that training and serving resize alike.
+    resize = keras.layers.Resizing(image_size, image_size, dtype="float32") if image_size else None
+
+    def same_size(indices: tf.Tensor) -> tf.Tensor:
+        batch = tf.numpy_function(
+            lambda rows: np.stack([images[i] for i in rows]), [indices], tf.uint8, stateful=False
+        )
+        batch = tf.cast(tf.ensure_shape(batch, [indices.shape[0], *images[0].shape]), tf.float32)
+        return resize(batch) if resize else batch
+
+    def any_size(indices: tf.Tensor) -> tf.Tensor:
+        def one(index: tf.Tensor) -> tf.Tensor:
+            image = tf.numpy_function(lambda i: images[i], [index], tf.uint8, stateful=False)
+            return resize(tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32))
+
+        spec = tf.TensorSpec([image_size, image_size, 3], tf.float32)
+        return tf.map_fn(one, indices, fn_output_signature=spec)
+
+    return same_size if len(sizes) == 1 else any_size
+
+
+def _check_crop(split: Split, image_size: int, crop: int) -> None:
+    smallest = image_size or min(split.images[0].shape[:2])
+    if crop > smallest:
+        raise ValueError(f"--train_crop={crop} does not fit images of {smallest} pixels")
+
+
+def _key(seed: int, purpose: int, count: tf.Tensor) -> tf.Tensor:
+    """A stateless seed, int64 [2], of (seed, purpose, epoch or step)."""
+    return tf.stack([tf.constant(seed * 1_000 + purpose, tf.int64), tf.cast(count, tf.int64)])

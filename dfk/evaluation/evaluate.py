@@ -1,0 +1,96 @@
+"""Scores a model on a split and writes what it found into a folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from dfk import runs
+from dfk.data.catalog import Split
+from dfk.data.pipeline import make_dataset
+from dfk.evaluation.report import Mistake, write_report
+from dfk.files import write_csv
+
+_MISTAKES = 12
+
+
+def predict(
+    model: keras.Model, split: Split, *, classes: int, image_size: int, batch_size: int
+) -> np.ndarray:
+    """Runs `model` over a split in its order; returns float32 [N, C], the last batch included."""
+    dataset = make_dataset(
+        split=split, classes=classes, batch_size=batch_size, image_size=image_size
+    )
+    return model.predict(dataset, verbose=0)
+
+
+def write_predictions(
+    path: Path, split: Split, probabilities: np.ndarray, class_names: Sequence[str]
+) -> None:
+    """Writes `predictions.csv`: image_id, label (the truth), predicted, confidence, a column per class."""
+    names = [*class_names, ""]  # UNLABELLED is -1.
+    rows = (
+        [image_id, names[label], class_names[row.argmax()], str(row.max()), *map(str, row)]
+        for image_id, label, row in zip(split.ids, split.labels, probabilities, strict=True)
+    )
+    write_csv(path, ["image_id", "label", "predicted", "confidence", *class_names], rows)
+
+
+def write_submission(
+    path: Path, split: Split, probabilities: np.ndarray, class_names: Sequence[str]
+) -> None:
+    """Writes `submission.csv` for a test split: image_id,label."""
+    predicted = probabilities.argmax(axis=1)
+    rows = [[i, class_names[k]] for i, k in zip(split.ids, predicted, strict=True)]
+    write_csv(path, ["image_id", "label"], rows)
+
+
+def write_run_report(
+    run_dir: Path, split: Split, probabilities: np.ndarray, metrics: dict[str, Any]
+) -> None:
+    """Writes `report.html` of a run from its own files and the predictions on `split`."""
+    class_names = [row["class"] for row in metrics["per_class"]]
+    flags = (run_dir / runs.FLAGS).read_text().splitlines()
+    write_report(
+        run_dir / runs.REPORT,
+        title=metrics["experiment"],
+        metrics=metrics,
+        history=_read_history(run_dir / runs.HISTORY),
+        config=dict(line.removeprefix("--").split("=", 1) for line in flags),
+        environment=json.loads((run_dir / runs.ENVIRONMENT).read_text()),
+        mistakes=worst_mistakes(split, probabilities, class_names),
+        probabilities=probabilities,
+        labels=split.labels,
+    )
+
+
+def worst_mistakes(
+    split: Split, probabilities: np.ndarray, class_names: Sequence[str]
+) -> list[Mistake]:
+    """The errors that the model was surest of, surest first."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != split.labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
+    return [
+        Mistake(
+            image_id=split.ids[i],
+            image=split.images[i],
+            truth=class_names[split.labels[i]],
+            predicted=class_names[predicted[i]],
+            confidence=float(confidence[i]),
+        )
+        for i in worst
+    ]
+
+
+def _read_history(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]

@@ -1,0 +1,52 @@
+"""What this machine computes with, and the precision that follows from it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+
+def resolve_precision(precision: str) -> str:
+    """Turns `auto` into `mixed_bfloat16` where the hardware computes in bfloat16, else `float32`.
+
+    Decided by what the GPUs (compute capability 8 and up) or, without one, the CPU
+    (AVX512_BF16 or AMX) have, never by timing, so that a run repeats.
+    """
+    if precision != "auto":
+        return precision
+    capabilities = [details.get("compute_capability", (0, 0)) for details in _gpu_details()]
+    if capabilities:
+        able = all(capability >= (8, 0) for capability in capabilities)
+    else:
+        able = bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
+    return "mixed_bfloat16" if able else "float32"
+
+
+def cpu() -> str:
+    """The CPU's name."""
+    return _cpuinfo("model name") or platform.processor()
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """The names of the GPUs that TensorFlow sees."""
+    return [details.get("device_name", "GPU") for details in _gpu_details()]
+
+
+def _gpu_details() -> list[dict]:
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(device) for device in devices]
+
+
+def _cpuinfo(key: str) -> str:
+    """The first value of `key` in what Linux says of the CPU; "" elsewhere."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -1,0 +1,156 @@
+"""Keras layers of our own, registered under "dfk".
+
+On TensorFlow the two layers that dominate the cost of a small CNN beside its
+convolutions, `BatchNormalization` and `Dropout`, take a faster path than
+Keras' own; everywhere else they are Keras' layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+_register = keras.saving.register_keras_serializable(package="dfk")
+
+
+def _on_tensorflow() -> bool:
+    return keras.backend.backend() == "tensorflow"
+
+
+@_register
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras' BatchNormalization on TensorFlow's fused kernel.
+
+    The same arguments, variables and values as `keras.layers.BatchNormalization`
+    (Ioffe & Szegedy, 2015), so weights interchange. Keras 3 normalises in
+    float32 with separate ops; the fused kernel reads and writes bfloat16 where
+    the dtype policy says so and keeps the statistics in float32. It serves
+    inputs [N, H, W, C] on TensorFlow with `axis=-1`; another backend, another
+    axis or rank, a mask, `renorm`, `synchronized` or float64 run Keras' code.
+    """
+
+    def __init__(self, axis: int = -1, momentum: float = 0.9, epsilon: float = 1e-3, **kwargs: Any):
+        super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
+
+    def call(self, inputs, training: bool | None = None, mask=None):
+        """Normalises `inputs` [N, H, W, C]; returns the same shape in the compute dtype."""
+        if mask is not None or not self._fusable(inputs):
+            return super().call(inputs, training=training, mask=mask)
+        return self._fused(inputs, bool(training) and self.trainable)
+
+    def _fusable(self, inputs) -> bool:
+        return (
+            _on_tensorflow()
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and not self.renorm
+            and not self.synchronized
+            and keras.backend.standardize_dtype(inputs.dtype) != "float64"
+            # The fused kernel refuses a smaller one.
+            and self.epsilon >= 1e-5
+        )
+
+    def _fused(self, inputs, training: bool):
+        import tensorflow as tf
+
+        channels = inputs.shape[-1]
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=ops.convert_to_tensor(self.gamma) if self.scale else tf.ones(channels),
+            offset=ops.convert_to_tensor(self.beta) if self.center else tf.zeros(channels),
+            # In training the kernel fills these with the statistics of the batch.
+            mean=tf.zeros(0) if training else ops.convert_to_tensor(self.moving_mean),
+            variance=tf.zeros(0) if training else ops.convert_to_tensor(self.moving_variance),
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training:
+            # The kernel returns the unbiased variance, Keras averages the biased one.
+            count = tf.cast(tf.size(inputs) // channels, tf.float32)
+            variance *= (count - 1.0) / count
+            self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
+            self.moving_variance.assign(
+                self.moving_variance * self.momentum + variance * (1 - self.momentum)
+            )
+        return tf.cast(outputs, self.compute_dtype)
+
+
+@_register
+class Dropout(keras.layers.Dropout):
+    """Keras' Dropout with masks of 16 random bits per element instead of 32.
+
+    Half the random numbers, and no conversion to float: the bits are compared
+    with the rate as an integer, so the rate is met to 1/65,536. The mask is keyed
+    by (seed, step) through Keras' `SeedGenerator`, whose state is among the
+    model's `variables`: a run that restores them draws what it would have drawn.
+    """
+
+    def call(self, inputs, training: bool = False):
+        """Zeroes a share `rate` of `inputs` in training and scales the rest by 1 / (1 - rate)."""
+        if not (training and self.rate > 0) or not _on_tensorflow() or self.noise_shape:
+            return super().call(inputs, training=training)
+        import tensorflow as tf
+
+        shape = tf.shape(inputs)
+        count = tf.reduce_prod(shape)
+        bits = tf.random.stateless_uniform(
+            [(count + 1) // 2],
+            seed=tf.cast(self.seed_generator.next(), tf.int32),
+            minval=None,
+            maxval=None,
+            dtype=tf.uint32,
+        )
+        bits = tf.reshape(tf.reshape(tf.bitcast(bits, tf.uint16), [-1])[:count], shape)
+        kept = bits >= tf.constant(min(round(self.rate * 65536), 65535), tf.uint16)
+        return tf.where(kept, inputs * (1 / (1 - self.rate)), tf.zeros([], inputs.dtype))
+
+
+@_register
+class CalibratedSoftmax(keras.layers.Layer):
+    """The last layer of every dfk model: logits [N, C] to calibrated probabilities.
+
+    Computes softmax(logits / temperature) in float32 (Guo et al., 2017, "On
+    Calibration of Modern Neural Networks") and carries what a user of the model
+    must know in its config, because plain attributes of a model vanish when it
+    is saved.
+
+    Args:
+        class_names: C names, in the order of the logits.
+        temperature: positive; 1.0 is a plain softmax.
+        thresholds: named decision thresholds, each a confidence in [0, 1].
+
+    Raises:
+        ValueError: for a temperature that is not positive.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        temperature: float = 1.0,
+        thresholds: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.class_names = tuple(class_names)
+        self.temperature = float(temperature)
+        self.thresholds = dict(thresholds or {})
+
+    def call(self, logits):
+        """Returns probabilities, float32 [N, C], each row summing to 1."""
+        return ops.softmax(ops.cast(logits, "float32") / self.temperature, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "class_names": list(self.class_names),
+            "temperature": self.temperature,
+            "thresholds": self.thresholds,
+        }

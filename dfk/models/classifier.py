@@ -1,0 +1,51 @@
+"""What every dfk model is: a resize, a network that answers logits, calibrated probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from dfk.layers import CalibratedSoftmax
+
+InputShape = tuple[int | None, int | None, int]
+
+
+def classifier(
+    network: keras.Model,
+    *,
+    input_shape: InputShape,
+    class_names: Sequence[str],
+    temperature: float = 1.0,
+    name: str,
+) -> keras.Model:
+    """Wraps a network into the model that is saved and served.
+
+    Args:
+        network: images [N, H, W, 3] in 0..255, any H and W, to logits [N, C].
+        input_shape: (height, width, 3) that images are resized to where theirs differs;
+            (None, None, 3) for a model that takes them at their own size.
+        class_names: C names, in the order of the logits.
+        temperature: of the softmax.
+        name: the model's name.
+
+    Returns:
+        A functional model from `images` [N, H, W, 3] in 0..255, any H and W, to calibrated
+        probabilities, float32 [N, C].
+    """
+    height, width, _ = input_shape
+    images = x = keras.Input((None, None, 3), name="images")
+    if height and width:
+        x = keras.layers.Resizing(height, width, dtype="float32", name="resize")(x)
+    probabilities = CalibratedSoftmax(class_names, temperature, name="probabilities")(network(x))
+    return keras.Model(images, probabilities, name=name)
+
+
+def network_of(model: keras.Model) -> keras.Model:
+    """The part of a `classifier` that is trained: resized images to logits."""
+    return model.get_layer("network")
+
+
+def class_names_of(model: keras.Model) -> tuple[str, ...]:
+    """The class names that a `classifier` carries, in the order of its outputs."""
+    return model.layers[-1].class_names

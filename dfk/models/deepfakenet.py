@@ -1,0 +1,118 @@
+"""DeepFakeNet, the study's own CNN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from dfk import layers
+from dfk.models.classifier import InputShape, classifier
+
+
+def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
+    *,
+    weights: str | Path | None = None,
+    input_shape: InputShape = (128, 128, 3),
+    classes: int = 5,
+    class_names: Sequence[str] | None = None,
+    filters: Sequence[int] = (32, 64, 128),
+    dropout: Sequence[float] = (0.25, 0.3, 0.4),
+    input_range: tuple[float, float] = (0.0, 1.0),
+    temperature: float = 1.0,
+    seed: int | None = None,
+    dtype: str = "float32",
+    name: str = "deepfakenet",
+) -> keras.Model:
+    """Builds DeepFakeNet: a block per filter of (3x3 conv, BatchNorm, ReLU) twice, pool, dropout.
+
+    Args:
+        weights: a `.weights.h5` file of this model, or None for fresh weights.
+        input_shape: (height, width, 3) that images are resized to; (None, None, 3) for native.
+        classes: C, number of classes.
+        class_names: C names; "0", "1", ... without them.
+        filters: channels of each block's convolutions.
+        dropout: rate after each block.
+        input_range: what 0 and 255 are mapped to inside the model.
+        temperature: of the final softmax.
+        seed: of weights and dropout; None draws one.
+        dtype: the dtype policy of the convolutional part, `float32` or `mixed_bfloat16`.
+        name: the model's name.
+
+    Returns:
+        A functional model from `images` [N, H, W, 3] in 0..255, any H and W, to calibrated
+        probabilities, float32 [N, C].
+
+    Raises:
+        ValueError: if `class_names` are not `classes` names.
+    """
+    class_names = tuple(class_names or map(str, range(classes)))
+    if class_names and len(class_names) != classes:
+        raise ValueError(f"{classes} classes, but {len(class_names)} class names")
+    core = _network(classes, filters, dropout, input_range, seed, dtype)
+    model = classifier(
+        core,
+        input_shape=input_shape,
+        class_names=class_names,
+        temperature=temperature,
+        name=name,
+    )
+    if weights is not None:
+        model.load_weights(weights)
+    return model
+
+
+def _network(
+    classes: int,
+    filters: Sequence[int],
+    dropout: Sequence[float],
+    input_range: tuple[float, float],
+    seed: int | None,
+    dtype: str,
+) -> keras.Model:
+    """Images [N, H, W, 3] in 0..255 to float32 logits [N, classes]."""
+    seeds = _Seeds(seed)
+    low, high = input_range
+    images = keras.Input((None, None, 3), name="images")
+    # In float32: bfloat16 would round a pixel before it is centred.
+    x = keras.layers.Rescaling((high - low) / 255, low, dtype="float32", name="rescale")(images)
+    for block, (width, rate) in enumerate(zip(filters, dropout, strict=True), start=1):
+        x = _conv(x, width, seeds, dtype, f"block{block}_conv1")
+        x = keras.layers.ReLU(dtype=dtype, name=f"block{block}_relu1")(x)
+        x = _conv(x, width, seeds, dtype, f"block{block}_conv2")
+        # max(relu(x)) = relu(max(x)): pooling first leaves a quarter of the ReLU's work.
+        x = keras.layers.MaxPooling2D(2, dtype=dtype, name=f"block{block}_pool")(x)
+        x = keras.layers.ReLU(dtype=dtype, name=f"block{block}_relu2")(x)
+        x = layers.Dropout(rate, seed=seeds.next(), dtype=dtype, name=f"block{block}_dropout")(x)
+    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="average")(x)
+    initializer = keras.initializers.GlorotUniform(seeds.next())
+    logits = keras.layers.Dense(
+        classes, kernel_initializer=initializer, dtype="float32", name="logits"
+    )(x)
+    return keras.Model(images, logits, name="network")
+
+
+def _conv(x, width: int, seeds: _Seeds, dtype: str, name: str):
+    x = keras.layers.Conv2D(
+        width,
+        3,
+        padding="same",
+        use_bias=False,  # BatchNormalization's beta is the bias.
+        kernel_initializer=keras.initializers.HeNormal(seeds.next()),
+        dtype=dtype,
+        name=name,
+    )(x)
+    return layers.BatchNormalization(dtype=dtype, name=f"{name}_bn")(x)
+
+
+class _Seeds:
+    """A different seed for each layer, all of them from one; None stays None."""
+
+    def __init__(self, seed: int | None):
+        self._next = None if seed is None else 1000 * seed
+
+    def next(self) -> int | None:
+        if self._next is not None:
+            self._next += 1
+        return self._next
