@@ -18,13 +18,21 @@ from dfk.files import write_atomic, write_csv
 
 History = list[dict[str, float]]
 
+_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
-class TrainingDiverged(RuntimeError):
+# What the callbacks count, and Keras' BackupAndRestore forgets.
+_KEPT = {
+    "plateau": ("best", "wait", "cooldown_counter"),
+    "early_stopping": ("best", "wait", "best_epoch", "stopped_epoch"),
+}
+
+
+class DivergenceError(RuntimeError):
     """The loss is no number any more; the message says what to try."""
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Raises TrainingDiverged at the first batch whose loss is NaN or infinite."""
+    """Raises DivergenceError at the first batch whose loss is NaN or infinite."""
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
@@ -32,7 +40,7 @@ class StopAtNaN(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            raise TrainingDiverged(
+            raise DivergenceError(
                 f"the loss became {loss} in epoch {self._epoch + 1}, step {batch + 1}. "
                 "Try a lower --learning_rate, --precision=float32, or fewer augmentations."
             )
@@ -72,7 +80,8 @@ class Progress(keras.callbacks.Callback):
         tqdm.write(
             f"epoch {epoch + 1}/{self._epochs}: loss {logs['loss']:.4f}, "
             f"accuracy {logs['accuracy']:.4f}, holdout loss {logs['val_loss']:.4f}, "
-            f"holdout accuracy {logs['val_accuracy']:.4f}, at most {tqdm.format_interval(left)} left",
+            f"holdout accuracy {logs['val_accuracy']:.4f}, "
+            f"at most {tqdm.format_interval(left)} left",
             file=sys.stderr,
         )
 
@@ -117,11 +126,6 @@ class Checkpoint(keras.callbacks.Callback):
         plateau, early_stopping: the callbacks whose state is kept.
     """
 
-    _KEPT = {
-        "plateau": ("best", "wait", "cooldown_counter"),
-        "early_stopping": ("best", "wait", "best_epoch", "stopped_epoch"),
-    }
-
     def __init__(
         self,
         path: Path,
@@ -156,7 +160,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
+        row = {"epoch": epoch + 1} | {name: float(logs[name]) for name in _COLUMNS}
         self.saved = Saved(
             epochs=epoch + 1,
             stopped=self.model.stop_training,
@@ -164,7 +168,7 @@ class Checkpoint(keras.callbacks.Callback):
             seconds=self.saved.seconds + time.monotonic() - self._began,
             callbacks={
                 callback: {name: getattr(getattr(self, f"_{callback}"), name) for name in names}
-                for callback, names in self._KEPT.items()
+                for callback, names in _KEPT.items()
             },
         )
         variables = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]

@@ -78,13 +78,13 @@ def train(
 
 def _train(settings: config.Config) -> None:
     from dfk import runs, training
-    from dfk.callbacks import TrainingDiverged
+    from dfk.callbacks import DivergenceError
     from dfk.data.catalog import DataError
     from dfk.evaluation.results import write_results
 
     try:
         training.run(settings)
-    except (DataError, TrainingDiverged) as error:
+    except (DataError, DivergenceError) as error:
         raise SystemExit(_fail(str(error), 1)) from error
     output_dir = settings.run_dir.parent
     print(write_results(output_dir))
@@ -93,6 +93,7 @@ def _train(settings: config.Config) -> None:
 
 def _prepare_logging() -> None:
     """Plain messages on stderr, without TensorFlow's start-up lines unless its variable asks."""
+    logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(standard_logging.Formatter("%(message)s"))
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:

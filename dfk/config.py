@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ class UsageError(ValueError):
 
 def _knob(
     default: Any,
-    help: str,  # noqa: A002
+    help: str,
     *,
     low: float | None = None,
     high: float | None = None,
@@ -51,7 +52,8 @@ class Config:
     # Run
     output_dir: str = _knob("runs", "Folder that holds a folder per experiment.")
     experiment: str = _knob(
-        "", "Name of the run and its folder; by default the flag file's stem, else the model's name."
+        "",
+        "Name of the run and its folder; by default the flag file's stem, else the model.",
     )
     resume: bool = _knob(False, "Start, continue or print: whatever the run's folder calls for.")
     overwrite: bool = _knob(False, "Delete the run's folder first.")
@@ -163,7 +165,7 @@ def _value(value: Any) -> Any:
 def _flag_file_stem(arguments: Sequence[str]) -> str:
     """The stem of the last `--flagfile` among the arguments, "" without one."""
     stem = ""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in itertools.pairwise([*arguments, ""]):
         name, separator, value = argument.lstrip("-").partition("=")
         if name == "flagfile" and argument.startswith("-"):
             stem = Path(value if separator else following).stem

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such lock; nothing keeps two processes apart there.
+    fcntl = None
+
+import dfk
 from dfk import hardware
 from dfk.config import Config, UsageError
 from dfk.files import write_atomic, write_json
@@ -18,11 +27,11 @@ FLAGS, ENVIRONMENT, METRICS = "config.flags", "environment.json", "metrics.json"
 MODEL, HISTORY, PREDICTIONS = "model.keras", "history.csv", "predictions.csv"
 SUBMISSION, REPORT, CHECKPOINT = "submission.csv", "report.html", "checkpoint.npz"
 
-_PACKAGES = ("dfk", "tensorflow", "keras", "keras-cv", "scikit-learn", "numpy", "pillow")
+_PACKAGES = ("tensorflow", "keras", "keras-cv", "scikit-learn", "numpy", "pillow")
 
 
 def finished(run_dir: Path) -> dict[str, Any] | None:
-    """The metrics of a finished run, None of any other. They are the last file that a run writes."""
+    """The metrics of a finished run, else None. They are the last file that a run writes."""
     path = run_dir / METRICS
     return json.loads(path.read_text()) if path.is_file() else None
 
@@ -57,38 +66,65 @@ def check(config: Config) -> None:
         )
 
 
-def prepare(config: Config, environment: dict[str, Any]) -> None:
+@contextlib.contextmanager
+def prepared(config: Config, environment: dict[str, Any]) -> Iterator[None]:
     """Makes the run's folder and writes what it is, or confirms that it is the same.
 
     Raises:
-        UsageError: if the data has changed since the run was started.
+        UsageError: if the data has changed since the run was started, or another
+            process is at work on it.
     """
     run_dir = config.run_dir
     if config.overwrite and run_dir.exists():
-        # Renamed first: killed in between, no half-deleted run is left under its name.
-        doomed = run_dir.with_name(f".{run_dir.name}.deleted")
-        shutil.rmtree(doomed, ignore_errors=True)
-        run_dir.rename(doomed)
-        shutil.rmtree(doomed)
+        with _locked(run_dir):
+            # Renamed first: killed in between, no half-deleted run is left under its name.
+            doomed = run_dir.with_name(f".{run_dir.name}.deleted")
+            shutil.rmtree(doomed, ignore_errors=True)
+            run_dir.rename(doomed)
+            shutil.rmtree(doomed)
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_atomic(run_dir / FLAGS, config.to_flags())
-    path = run_dir / ENVIRONMENT
+    with _locked(run_dir):
+        write_atomic(run_dir / FLAGS, config.to_flags())
+        _check_environment(config, environment)
+        yield
+
+
+def _check_environment(config: Config, environment: dict[str, Any]) -> None:
+    path = config.run_dir / ENVIRONMENT
     if not path.is_file():
         write_json(path, environment)
         return
     before = json.loads(path.read_text())["data"]["fingerprint"]
     if before != environment["data"]["fingerprint"]:
         raise UsageError(
-            f"the images in {config.data_dir} have changed since {run_dir} was started; "
+            f"the images in {config.data_dir} have changed since {config.run_dir} was started; "
             "--overwrite starts it anew"
         )
 
 
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes off a run; the system lifts the lock when the process ends."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"another process is at work on {folder}") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def environment(data: dict[str, Any]) -> dict[str, Any]:
-    """Versions, hardware and code that a run was made with, beside what `data` says of the images."""
+    """Versions, hardware and code that a run is made with, beside what `data` says of images."""
     import keras
 
     return {
+        "dfk": dfk.__version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "backend": keras.backend.backend(),
@@ -122,7 +158,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the code, marked `+` where the working tree differs; None outside its checkout."""
+    """The commit of the code, `+` where the working tree differs; None outside its checkout."""
     if not _git("ls-files", "--error-unmatch", "runs.py"):
         return None  # Installed somewhere inside another project's checkout
     return _git("describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*")

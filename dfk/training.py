@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from dfk.data.demo import write_demo
 from dfk.data.pipeline import make_dataset, steps_per_epoch
 from dfk.evaluation import evaluate, metrics
 from dfk.evaluation.calibration import fit_temperature
-from dfk.evaluation.results import PUBLISHED
+from dfk.evaluation.results import published
 from dfk.models import BUILDERS, network_of
 
 REPORTED = "validation"
@@ -32,17 +31,21 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UsageError: if the flags do not fit each other, the data or the run's folder.
         DataError: if the images cannot be used.
-        TrainingDiverged: if the loss becomes NaN.
+        DivergenceError: if the loss becomes NaN.
     """
     config = dataclasses.replace(config, precision=hardware.resolve_precision(config.precision))
+    try:
+        augment.parse(config.augment)
+    except ValueError as error:
+        raise UsageError(f"--augment: {error}") from error
     runs.check(config)
     if config.resume and (result := runs.finished(config.run_dir)):
         logging.info("%s is finished.", config.run_dir)
         return result
     data = load_data(config)
-    runs.prepare(config, runs.environment(_describe(config, data)))
-    model, saved = train(config, data)
-    return _report(config, data, model, saved)
+    with runs.prepared(config, runs.environment(_describe(config, data))):
+        model, saved = train(config, data)
+        return _report(config, data, model, saved)
 
 
 def load_data(config: Config) -> Catalog:
@@ -88,7 +91,7 @@ def train(config: Config, data: Catalog) -> tuple[keras.Model, Saved]:
 
     Raises:
         UsageError: if the images do not fit the flags.
-        TrainingDiverged: if the loss becomes NaN.
+        DivergenceError: if the loss becomes NaN.
     """
     keras.utils.set_random_seed(config.seed)
     network = network_of(build(config, data.class_names, precision=config.precision))
@@ -184,9 +187,7 @@ def _report(config: Config, data: Catalog, model: keras.Model, saved: Saved) -> 
     run_dir, split = config.run_dir, data.splits[REPORTED]
     save_model(model, run_dir / runs.MODEL)
     probabilities = _predict(config, data, model, REPORTED)
-    evaluate.write_predictions(
-        run_dir / runs.PREDICTIONS, split, probabilities, data.class_names
-    )
+    evaluate.write_predictions(run_dir / runs.PREDICTIONS, split, probabilities, data.class_names)
     if "test" in data.splits:
         answers = _predict(config, data, model, "test")
         evaluate.write_submission(
@@ -204,7 +205,7 @@ def _report(config: Config, data: Catalog, model: keras.Model, saved: Saved) -> 
         "epochs": saved.epochs,
         "wall_time_s": saved.seconds,
         "train_images_per_s": trained / saved.seconds,
-        "published_accuracy": PUBLISHED.get(config.experiment),
+        "published_accuracy": published(config.experiment, data),
     }
     evaluate.write_run_report(run_dir, split, probabilities, result)
     files.write_json(run_dir / runs.METRICS, result)

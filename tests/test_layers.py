@@ -136,6 +136,28 @@ def test_dropout_draws_again_what_its_restored_state_drew():
     np.testing.assert_array_equal(other(x, training=True), expected)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_resizing_is_bilinear_and_the_same_in_a_tf_data_pipeline(dtype):
+    images = RNG.integers(0, 256, (2, 9, 13, 3)).astype(dtype)
+    layer = layers.Resizing(16, 16)
+    expected = tf.image.resize(images, (16, 16), "bilinear")
+    np.testing.assert_array_equal(layer(images), expected)
+    dataset = tf.data.Dataset.from_tensors(images).map(layer)
+    np.testing.assert_array_equal(next(iter(dataset)), expected)
+
+
+def test_resizing_leaves_images_of_its_size_as_they_are():
+    images = RNG.uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    np.testing.assert_array_equal(layers.Resizing(16, 16)(images), images)
+
+
+def test_resizing_does_not_switch_a_model_to_training():
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Dropout(0.9)(layers.Resizing(4, 4)(inputs)))
+    images = np.ones((2, 4, 4, 3), "float32")
+    np.testing.assert_array_equal(model(images), images)
+
+
 def test_calibrated_softmax_divides_by_its_temperature():
     logits = RNG.normal(size=(6, 3)).astype("float32")
     outputs = layers.CalibratedSoftmax("abc", temperature=2.5)(logits)

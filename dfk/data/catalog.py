@@ -120,14 +120,14 @@ def read(data_dir: str | Path) -> Catalog:
                 )
             ]
         )
-    known = found.get("train") or found.get("validation") or found["test"]
+    known = next((rows for rows in found.values() if rows), [])
     class_names = _sorted_classes({row.label for row in known if row.label})
     splits = {name: _split(rows, class_names, problems) for name, rows in found.items()}
     return Catalog(class_names, splits, tuple(problems))
 
 
 def limit(catalog: Catalog, images: int) -> Catalog:
-    """Keeps about `images` images of each split, in equal shares per class, by the hash of the id."""
+    """Keeps about `images` of each split, in equal shares per class, by the hash of the id."""
     splits = {}
     for name, split in catalog.splits.items():
         groups = _by_class(split)
@@ -193,6 +193,8 @@ def _csv(data_dir: Path, split: str) -> Path:
 def _read_csv(data_dir: Path, split: str, problems: list[Problem]) -> list[_Row] | None:
     source = _csv(data_dir, split)
     if not source.is_file():
+        if (data_dir / split).is_dir():
+            logging.warning("%s/ is left out: there is no %s.", split, source.name)
         return None
     files = _list_images(data_dir / split)
     rows: list[_Row] = []
@@ -275,6 +277,7 @@ def _read_folders(data_dir: Path, split: str, problems: list[Problem]) -> list[_
     classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not classes and split == "test":  # Images nobody labelled
         return _folder_rows(root, "", data_dir)
+    _warn_left_out(f"{split}/", {p.name for p in root.iterdir()} - {p.name for p in classes})
     rows: list[_Row] = []
     for folder in classes:
         images = _folder_rows(folder, folder.name, data_dir)
@@ -287,23 +290,24 @@ def _read_folders(data_dir: Path, split: str, problems: list[Problem]) -> list[_
 
 
 def _folder_rows(folder: Path, label: str, data_dir: Path) -> list[_Row]:
-    rows, ignored = [], []
+    rows, others = [], set()
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SUFFIXES and path.is_file():
             # With its class and suffix: two classes may use the same file names.
             image_id = f"{label}/{path.name}" if label else path.name
             rows.append(_Row(image_id, path, label, str(path.relative_to(data_dir))))
         else:
-            ignored.append(path.name)
-    if ignored:
-        names = ", ".join(ignored[:3]) + (", ..." if len(ignored) > 3 else "")
-        logging.warning(
-            "%s/: %d entries are no image files and are left out: %s",
-            folder.relative_to(data_dir),
-            len(ignored),
-            names,
-        )
+            others.add(path.name)
+    _warn_left_out(f"{folder.relative_to(data_dir)}/", others)
     return rows
+
+
+def _warn_left_out(where: str, names: set[str]) -> None:
+    if names:
+        shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+        logging.warning(
+            "%s: left out %d entries, no images of a class: %s", where, len(names), shown
+        )
 
 
 def _split(rows: list[_Row], class_names: tuple[str, ...], problems: list[Problem]) -> Split:
@@ -326,7 +330,7 @@ def _split(rows: list[_Row], class_names: tuple[str, ...], problems: list[Proble
 def _sorted_classes(labels: set[str]) -> tuple[str, ...]:
     """Sorts numbers as numbers and names as text."""
     try:
-        return tuple(sorted(labels, key=lambda label: (float(label), label)))
+        return tuple(sorted(sorted(labels), key=float))
     except ValueError:
         return tuple(sorted(labels))
 

@@ -22,7 +22,8 @@ def decode(data: tf.Tensor) -> tf.Tensor:
         data: string scalar, the bytes of a PNG, JPEG, WebP, BMP or GIF (its first frame).
 
     Returns:
-        uint8 [H, W, 3]; grey is repeated, alpha dropped, 16 bits cut to 8.
+        uint8 [H, W, 3]; grey is repeated, alpha dropped, 16 bits cut to 8. A transparent
+        pixel of a GIF is black.
 
     Raises:
         tf.errors.InvalidArgumentError: what `reason` explains.
@@ -30,16 +31,32 @@ def decode(data: tf.Tensor) -> tf.Tensor:
     fault = problem(data)
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [fault])]):
         data = tf.identity(data)
-    return tf.io.decode_image(data, channels=3, expand_animations=False)
+    head = _head(data)
+
+    def first_frame():
+        # Alone: TensorFlow decodes all, and makes them as large as the largest.
+        _, end = _gif_frame(data)
+        return tf.strings.substr(data, 0, end) + ";"
+
+    def image(channels: int):
+        return tf.io.decode_image(data, channels=channels, expand_animations=False)[..., :3]
+
+    data = tf.cond(_starts(head, b"GIF8"), first_frame, lambda: data)
+    # TensorFlow does not drop the alpha of a WebP itself.
+    pixels = tf.cond(_starts(head, b"WEBP", 8), lambda: image(0), lambda: image(3))
+    return tf.ensure_shape(pixels, [None, None, 3])
 
 
 def problem(data: tf.Tensor) -> tf.Tensor:
-    """Says from the header why `data` (string scalar) is not to be decoded; "" if it may be."""
-    head = tf.io.decode_raw(tf.strings.substr(data, 0, _HEADER) + "\0" * _HEADER, tf.uint8)
-    head = tf.cast(head[:_HEADER], tf.int64)
+    """Says from the header why `data` (string scalar) is not to be decoded; "" if it may be.
+
+    Raises:
+        tf.errors.InvalidArgumentError: for a JPEG or GIF that is damaged before its pixels end.
+    """
+    head = _head(data)
 
     def png():
-        return _too_large(_big_endian(head, 16, 4), _big_endian(head, 20, 4))
+        return _too_large(_big_endian(head, 20, 4), _big_endian(head, 16, 4))
 
     def jpeg():
         shape = tf.image.extract_jpeg_shape(data, output_type=tf.int64)
@@ -47,17 +64,29 @@ def problem(data: tf.Tensor) -> tf.Tensor:
         return _first(cmyk, _too_large(shape[0], shape[1]))
 
     def gif():
-        return _too_large(_little_endian(head, 8, 2), _little_endian(head, 6, 2))
+        start, _ = _gif_frame(data)
+        whole = b",\0\0\0\0" + tf.strings.substr(data, 6, 4)  # At 0, 0 and as large as the GIF
+        part = tf.where(
+            tf.strings.substr(data, start, 9) == whole,
+            "",
+            "a GIF whose first frame does not fill it: save it as PNG",
+        )
+        return _first(part, _too_large(_little_endian(head, 8, 2), _little_endian(head, 6, 2)))
 
     def bmp():
-        palette = tf.where(head[28] < 24, "a BMP with a palette: save it as 24-bit BMP or PNG", "")
+        old = tf.where(
+            _little_endian(head, 14, 4) < 40, "a BMP of OS/2: save it as 24-bit BMP or PNG", ""
+        )
+        palette = tf.where(
+            head[28] < 24, "a BMP with a palette or of 16 bits: save it as 24-bit BMP or PNG", ""
+        )
         packed = tf.where(
             _little_endian(head, 30, 4) != 0, "a compressed BMP: save it uncompressed or as PNG", ""
         )
         # A negative height means rows from top to bottom.
         height = _little_endian(head, 22, 4)
         height = tf.minimum(height, 2**32 - height)
-        return _first(palette, packed, _too_large(height, _little_endian(head, 18, 4)))
+        return _first(old, palette, packed, _too_large(height, _little_endian(head, 18, 4)))
 
     def webp():
         height, width, animated = _webp_size(head)
@@ -85,9 +114,34 @@ def reason(data: bytes) -> str:
     except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
         try:
             return problem(tf.constant(data)).numpy().decode() or "damaged or cut off"
-        except tf.errors.InvalidArgumentError:  # A JPEG without a readable header
+        except tf.errors.InvalidArgumentError:  # Not even its header can be read
             return "damaged or cut off"
     return ""
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def _gif_frame(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Offsets where a GIF's first frame starts, and where its pixels end."""
+
+    def byte(at):
+        return tf.cast(tf.io.decode_raw(tf.strings.substr(data, at, 1), tf.uint8)[0], tf.int32)
+
+    def behind_palette(at, flags):
+        return at + tf.where(flags >= 128, 3 * 2 ** (flags % 8 + 1), 0)
+
+    def behind_blocks(at):  # Each starts with its length; an empty one is the last.
+        return tf.while_loop(lambda at: byte(at) > 0, lambda at: at + byte(at) + 1, [at])[0] + 1
+
+    start = behind_palette(13, byte(10))
+    is_extension = lambda at: byte(at) == ord("!")  # noqa: E731
+    (start,) = tf.while_loop(is_extension, lambda at: behind_blocks(at + 2), [start])
+    return start, behind_blocks(behind_palette(start + 10, byte(start + 9)) + 1)
+
+
+def _head(data: tf.Tensor) -> tf.Tensor:
+    """The first bytes, int64 [_HEADER], zeros where there are fewer."""
+    head = tf.io.decode_raw(tf.strings.substr(data, 0, _HEADER) + "\0" * _HEADER, tf.uint8)
+    return tf.cast(head[:_HEADER], tf.int64)
 
 
 def _webp_size(head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

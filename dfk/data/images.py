@@ -34,7 +34,7 @@ class _Store:
         if self._file is None:
             self._spill_dir.mkdir(parents=True, exist_ok=True)
             # Without a name: the system removes it when the process ends, however it ends.
-            self._file = tempfile.TemporaryFile(dir=self._spill_dir)
+            self._file = tempfile.TemporaryFile(dir=self._spill_dir)  # noqa: SIM115
             logging.info("The images exceed --cache_gib; the rest is cached in %s", self._spill_dir)
         offset = self._file.tell()
         self._file.write(image.data)
@@ -46,7 +46,8 @@ class _Store:
             return lambda kept: kept
         self._file.flush()
         # One map for all: the system limits their number to some 65,000.
-        pixels = np.memmap(self._file, np.uint8, "r")
+        with self._file:  # The map outlives it.
+            pixels = np.memmap(self._file, np.uint8, "r")
 
         def read(kept):
             if isinstance(kept, np.ndarray):
@@ -80,7 +81,9 @@ def load(
     found, digests = {}, []
     total = sum(map(len, catalog.splits.values()))
     # disable=None: drawn on terminals only.
-    with tqdm(total=total, desc="decoding", unit=" images", delay=2, leave=False, disable=None) as bar:
+    with tqdm(
+        total=total, desc="decoding", unit=" images", delay=2, leave=False, disable=None
+    ) as bar:
         for name, split in catalog.splits.items():
             images = {}
             for index, image in _decoded(split.paths):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from dfk.data import augment
 from dfk.data.catalog import Split
+from dfk.layers import Resizing
 
 # What the stateless draws of a run are for; each gets a seed of its own.
 _SHUFFLE, _AUGMENT, _CROP = range(3)
@@ -104,7 +104,7 @@ def _fetcher(split: Split, image_size: int):
             f"{largest[1]} x {largest[0]}; choose one with --image_size"
         )
     # The layer that the model holds, so that training and serving resize alike.
-    resize = keras.layers.Resizing(image_size, image_size, dtype="float32") if image_size else None
+    resize = Resizing(image_size, image_size) if image_size else None
 
     def same_size(indices: tf.Tensor) -> tf.Tensor:
         batch = tf.numpy_function(

@@ -33,7 +33,7 @@ def predict(
 def write_predictions(
     path: Path, split: Split, probabilities: np.ndarray, class_names: Sequence[str]
 ) -> None:
-    """Writes `predictions.csv`: image_id, label (the truth), predicted, confidence, a column per class."""
+    """Writes `predictions.csv`: image_id, label (the truth), predicted, confidence, classes."""
     names = [*class_names, ""]  # UNLABELLED is -1.
     rows = (
         [image_id, names[label], class_names[row.argmax()], str(row.max()), *map(str, row)]

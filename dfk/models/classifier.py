@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
-from dfk.layers import CalibratedSoftmax
+from dfk.layers import CalibratedSoftmax, Resizing
 
 InputShape = tuple[int | None, int | None, int]
 
@@ -36,7 +36,7 @@ def classifier(
     height, width, _ = input_shape
     images = x = keras.Input((None, None, 3), name="images")
     if height and width:
-        x = keras.layers.Resizing(height, width, dtype="float32", name="resize")(x)
+        x = Resizing(height, width, name="resize")(x)
     probabilities = CalibratedSoftmax(class_names, temperature, name="probabilities")(network(x))
     return keras.Model(images, probabilities, name=name)
 

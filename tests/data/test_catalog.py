@@ -1,0 +1,393 @@
+"""A folder is read as it is, or all that is wrong with it is named by file and line."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from dfk.data import catalog
+from dfk.data.catalog import DataError
+from tests.datasets import COUNTS, save, write_csv, write_folders, write_kaggle
+
+SPLITS = tuple(COUNTS)
+IMAGE = np.zeros((2, 2, 3), np.uint8)
+
+
+def _problems(folder):
+    return [str(problem) for problem in catalog.read(folder).problems]
+
+
+def _names(data, split="train"):
+    """Class names of a split's images by id."""
+    found = data.splits[split]
+    names = [data.class_names[i] if i >= 0 else "" for i in found.labels]
+    return dict(zip(found.ids, names, strict=True))
+
+
+# What is right is read
+
+
+def test_kaggle_layout(kaggle):
+    data = catalog.read(kaggle)
+    assert data.class_names == ("0", "1", "2", "3", "4")
+    assert {name: len(split) for name, split in data.splits.items()} == COUNTS
+    assert not data.problems
+    train, test = data.splits["train"], data.splits["test"]
+    assert train.ids[:2] == ["train0000", "train0001"]
+    assert train.paths[0] == kaggle / "train" / "train0000.png"
+    assert train.origins[0] == "train.csv:2"
+    assert train.labels.dtype == np.int32
+    assert train.labels.tolist() == [i % 5 for i in range(40)]
+    assert test.labels.tolist() == [catalog.UNLABELLED] * 7
+
+
+def test_class_folder_layout(folders):
+    data = catalog.read(folders)
+    assert data.class_names == ("0", "1", "2", "3", "4")
+    assert {name: len(split) for name, split in data.splits.items()} == COUNTS
+    assert not data.problems
+    train, test = data.splits["train"], data.splits["test"]
+    assert train.ids[:2] == ["0/train0000.png", "0/train0005.png"]
+    assert train.paths[0] == folders / "train" / "0" / "train0000.png"
+    assert train.origins[0] == "train/0/train0000.png"
+    assert train.labels.tolist() == sorted(i % 5 for i in range(40))
+    assert test.ids[0] == "test0000.png"
+    assert test.labels.tolist() == [catalog.UNLABELLED] * 7
+
+
+@pytest.mark.parametrize("write", [write_kaggle, write_folders])
+@pytest.mark.parametrize("splits", [SPLITS[:1], SPLITS[1:2], SPLITS[2:], SPLITS[:2], SPLITS[1:]])
+def test_any_split_may_be_absent(tmp_path, write, splits):
+    data = catalog.read(
+        write(tmp_path, counts={name: 10 for name in splits}, test_labels=True, size=4)
+    )
+    assert tuple(data.splits) == splits
+    assert len(data.class_names) == 5 and not data.problems
+
+
+@pytest.mark.parametrize("write", [write_kaggle, write_folders])
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (("10", "9", "2"), ("2", "9", "10")),
+        (("0.5", "-1", "1e1"), ("-1", "0.5", "1e1")),
+        (("01", "1", "1.0"), ("01", "1", "1.0")),
+        (("b10", "b9", "A"), ("A", "b10", "b9")),
+        (("10", "9", "real"), ("10", "9", "real")),
+    ],
+)
+def test_numbers_sort_as_numbers_and_names_as_text(tmp_path, write, classes, expected):
+    data = catalog.read(write(tmp_path, counts={"train": 3}, classes=classes, size=4))
+    assert data.class_names == expected
+    written = {f"train{i:04}": name for i, name in enumerate(classes)}
+    assert {id.split("/")[-1].removesuffix(".png"): n for id, n in _names(data).items()} == written
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda lines: "\ufeff" + "\n".join(lines),
+        lambda lines: "\r\n".join(lines) + "\r\n",
+        lambda lines: "\n".join('"' + line.replace(",", '","') + '"' for line in lines),
+        lambda lines: "\n".join(",".join(line.split(",")[::-1]) for line in lines),
+        lambda lines: "\n".join(f"{i},{line},a b" for i, line in enumerate(lines)),
+        lambda lines: "\n".join(" " + line.replace(",", " , ") + " " for line in lines),
+        lambda lines: "\n\n".join(lines) + "\n\n",
+    ],
+    ids=["BOM", "CRLF", "quotes", "label first", "more columns", "spaces", "blank lines"],
+)
+def test_a_csv_may_be_written_in_many_ways(kaggle, rewrite):
+    plain = catalog.read(kaggle)
+    source = kaggle / "train.csv"
+    source.write_bytes(rewrite(source.read_text().splitlines()).encode())
+    data = catalog.read(kaggle)
+    assert not data.problems
+    assert data.class_names == plain.class_names
+    assert list(_names(data).items()) == list(_names(plain).items())
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp", "bmp", "gif", "PNG", "Jpg"])
+@pytest.mark.parametrize("image_id", ["a", "a.b", "ä €", "0"])
+def test_an_id_is_the_file_name_without_its_suffix(tmp_path, image_id, suffix):
+    path = save(IMAGE, tmp_path / "train" / f"{image_id}.{suffix}")
+    write_csv(tmp_path / "train.csv", [(image_id, "x")])
+    data = catalog.read(tmp_path)
+    assert not data.problems
+    assert data.splits["train"].paths == [path]
+
+
+def test_two_classes_may_use_the_same_file_names(tmp_path):
+    for label in "ab":
+        save(IMAGE, tmp_path / "train" / label / "1.png")
+    assert _names(catalog.read(tmp_path)) == {"a/1.png": "a", "b/1.png": "b"}
+
+
+# What is wrong is named
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Ten labelled images of two classes in lines 2 to 11, and files that no line names."""
+    write_kaggle(tmp_path, counts={"train": 10, "validation": 4}, classes=("a", "b"), size=4)
+    for name in ("spare.png", "twice.png", "twice.JPG"):
+        save(IMAGE, tmp_path / "train" / name)
+    (tmp_path / "train" / "folder.png").mkdir()
+    save(IMAGE, tmp_path / "outside.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("missing,a", "there is no file train/missing.png|jpg|jpeg|webp|bmp|gif"),
+        ("folder,a", "there is no file train/folder.png|jpg|jpeg|webp|bmp|gif"),
+        ("twice,a", "several files are 'twice': twice.JPG, twice.png"),
+        ("train0003,a", "image_id 'train0003' is a duplicate of line 5"),
+        ("spare,", "the label of 'spare' is empty"),
+        ("spare", "the label of 'spare' is empty"),
+        (",a", "the image_id is empty"),
+        ("  ,a", "the image_id is empty"),
+        *(
+            (f"{path},a", f"image_id {path!r} is a path, it must be a name within train/")
+            for path in ("../outside", "..", ".", "a/b", "/outside", "..\\outside", "spare\0")
+        ),
+    ],
+)
+def test_a_wrong_line_is_named(pair, line, what):
+    with open(pair / "train.csv", "a") as file:
+        file.write(line + "\n")
+    assert _problems(pair) == [f"train.csv:12: {what}"]
+    assert len(catalog.read(pair).splits["train"]) == 10
+
+
+def test_a_line_may_be_wrong_in_two_ways(pair):
+    with open(pair / "train.csv", "a") as file:
+        file.write("missing,\n")
+    assert [problem.split(": ")[1][:12] for problem in _problems(pair)] == [
+        "the label of",
+        "there is no ",
+    ]
+
+
+@pytest.mark.parametrize("write", [write_kaggle, write_folders])
+def test_a_label_that_train_lacks_is_named(tmp_path, write):
+    write(tmp_path, counts={"train": 4}, classes=("a", "b"), size=4)
+    write(tmp_path, counts={"validation": 2}, classes=("a", "cat"), size=4)
+    origin = {write_kaggle: "validation.csv:3", write_folders: "validation/cat/validation0001.png"}
+    assert _problems(tmp_path) == [f"{origin[write]}: label 'cat' is not one of train's: a, b"]
+    assert len(catalog.read(tmp_path).splits["validation"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("split", "content", "problem"),
+    [
+        *(
+            ("train", header, "train.csv:1: the first line must name the columns image_id,label")
+            for header in (b"", b"id,label\n", b"image_id\n")
+        ),
+        ("test", b"id\n", "test.csv:1: the first line must name the columns image_id"),
+        ("train", b"image_id,label\n", "train.csv: names no image"),
+        ("train", b"image_id,label\n\xe4,0\n", "train.csv: cannot be read as CSV in UTF-8: "),
+        ("train", "image_id,label\n".encode("utf-16"), "train.csv: cannot be read as CSV in UTF-8"),
+        ("train", b"image_id,label\n" + b"x" * 200_000, "train.csv: cannot be read as CSV in"),
+    ],
+    ids=["empty", "no id", "no label", "test", "only header", "latin-1", "utf-16", "huge"],
+)
+def test_a_wrong_csv_is_named(kaggle, split, content, problem):
+    (kaggle / f"{split}.csv").write_bytes(content)
+    found = _problems(kaggle)
+    assert found and found[0].startswith(problem)
+    assert all("validation.csv:" not in line for line in found)  # Its labels are its own.
+
+
+def test_a_csv_that_names_no_image_may_be_all_there_is(tmp_path):
+    write_csv(tmp_path / "train.csv", [])
+    assert _problems(tmp_path) == ["train.csv: names no image"]
+
+
+def test_a_class_folder_without_images_is_named(folders):
+    (folders / "train" / "5").mkdir()
+    (folders / "validation" / "0" / "notes.txt").write_text("")
+    assert _problems(folders) == ["train/5/: the class has no image"]
+
+
+def test_a_split_without_class_folders_is_named(tmp_path):
+    save(IMAGE, tmp_path / "train" / "x.png")
+    assert _problems(tmp_path) == ["train/: has no class folders"]
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("", "neither train.csv"), ("missing", "no such folder"), ("file", "no such folder")],
+)
+def test_a_folder_without_data_is_refused(tmp_path, name, what):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=what) as error:
+        catalog.read(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_a_folder_with_nothing_but_a_wrong_csv_is_refused(tmp_path):
+    (tmp_path / "train.csv").write_text("a,b\n")
+    with pytest.raises(DataError, match=r"^train\.csv:1: the first line must name"):
+        catalog.read(tmp_path)
+
+
+@pytest.mark.parametrize(("count", "last"), [(20, "p19: bad"), (23, "... and 3 more, 23 in all")])
+def test_the_first_twenty_problems_are_shown_and_counted(count, last):
+    error = DataError([catalog.Problem(f"p{i}", "bad") for i in range(count)])
+    lines = str(error).splitlines()
+    assert lines[:20] == [f"p{i}: bad" for i in range(20)]
+    assert lines[-1] == last
+    assert len(error.problems) == count
+
+
+# What is left out is said
+
+
+def test_files_that_no_line_names_are_counted(pair, logged):
+    assert not _problems(pair)
+    assert "train.csv does not name 2 images of train/" in logged.text
+
+
+def test_a_folder_without_its_csv_is_said(kaggle, logged):
+    (kaggle / "test.csv").unlink()
+    assert "test" not in catalog.read(kaggle).splits
+    assert "test/ is left out: there is no test.csv" in logged.text
+
+
+@pytest.mark.parametrize("folder", ["train/0", "train", "test"])
+def test_entries_that_are_no_images_are_named(folders, logged, folder):
+    for name in ("notes.txt", "thumbs.db"):
+        (folders / folder / name).write_text("")
+    if folder == "train/0":
+        (folders / folder / "folder.png").mkdir()
+    data = catalog.read(folders)
+    assert {name: len(split) for name, split in data.splits.items()} == COUNTS
+    names = ["folder.png"] * (folder == "train/0") + ["notes.txt", "thumbs.db"]
+    message = f"{folder}/: left out {len(names)} entries, no images of a class: {', '.join(names)}"
+    assert message in logged.text
+
+
+def test_nothing_is_said_of_clean_data(kaggle, folders, logged):
+    catalog.read(kaggle)
+    catalog.read(folders)
+    assert not logged.records
+
+
+# The holdout
+
+
+def _smallest(names, share):
+    """Ids by the SHA-256 of their text, the first `share` of each class."""
+    chosen = set()
+    for label in set(names.values()):
+        ids = [i for i, name in names.items() if name == label]
+        ids.sort(key=lambda id: hashlib.sha256(id.encode()).hexdigest())
+        chosen |= set(ids[: max(1, round(share * len(ids)))])
+    return chosen
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """31 + 20 + 4 images, labels in blocks, and no validation split."""
+    folder = write_kaggle(tmp_path, counts={"train": 55}, size=2)
+    labels = [0] * 31 + [1] * 20 + [2] * 4
+    write_csv(folder / "train.csv", [(f"train{i:04}", n) for i, n in enumerate(labels)])
+    return folder
+
+
+def test_the_holdout_is_a_tenth_of_each_class_by_the_hash_of_the_id(uneven):
+    save(IMAGE, uneven / "validation" / "v.png")
+    write_csv(uneven / "validation.csv", [("v", 0)])
+    data = catalog.read(uneven)
+    aside = catalog.set_aside(data)
+    names, holdout = _names(data), _names(aside, "holdout")
+    assert Counter(holdout.values()) == {"0": 3, "1": 2, "2": 1}
+    assert set(holdout) == _smallest(names, 0.1)
+    assert holdout | _names(aside) == names
+    assert len(aside.splits["train"]) == 55 - 6
+    assert list(_names(aside)) == [id for id in names if id not in holdout]  # In their order
+    assert aside.splits["validation"] is data.splits["validation"]
+
+
+def test_the_holdout_does_not_depend_on_the_order_of_the_csv(uneven):
+    before = catalog.set_aside(catalog.read(uneven))
+    header, *lines = (uneven / "train.csv").read_text().splitlines()
+    (uneven / "train.csv").write_text("\n".join([header, *lines[::-1]]))
+    after = catalog.set_aside(catalog.read(uneven))
+    for split in ("train", "validation", "holdout"):
+        assert _names(before, split) == _names(after, split)
+        assert list(_names(before, split)) == list(_names(after, split))[::-1]
+
+
+def test_without_validation_one_is_carved_first_and_it_is_said(uneven, logged):
+    data = catalog.read(uneven)
+    aside = catalog.set_aside(data)
+    names = _names(data)
+    validation = _smallest(names, 0.1)
+    rest = {id: name for id, name in names.items() if id not in validation}
+    assert set(_names(aside, "validation")) == validation
+    assert set(_names(aside, "holdout")) == _smallest(rest, 0.1)
+    assert set(_names(aside)) == set(rest) - _smallest(rest, 0.1)
+    assert "No validation split: 6 images of train" in logged.text
+
+
+@pytest.mark.parametrize(
+    ("labels", "validation", "problems"),
+    [
+        ("aab", True, ["train: class 'b' has 1 images, it needs at least 2"]),
+        ("aabb", False, [f"train: class {c!r} has 2 images, it needs at least 3" for c in "ab"]),
+        ("aaaa", True, ["train: a classifier needs at least two classes"]),
+        ("a", False, ["train: class 'a' has 1 images", "train: a classifier needs at least two"]),
+    ],
+)
+def test_too_few_images_or_classes_are_refused(tmp_path, labels, validation, problems):
+    for split in ("train", "validation")[: 1 + validation]:
+        for i in range(len(labels)):
+            save(IMAGE, tmp_path / split / f"{i}.png")
+        write_csv(tmp_path / f"{split}.csv", enumerate(labels))
+    with pytest.raises(DataError) as error:
+        catalog.set_aside(catalog.read(tmp_path))
+    for line, problem in zip(str(error.value).splitlines(), problems, strict=True):
+        assert line.startswith(problem)
+
+
+def test_the_least_a_class_may_have_is_enough(tmp_path):
+    write_kaggle(tmp_path, counts={"train": 6}, classes="ab", size=2)
+    aside = catalog.set_aside(catalog.read(tmp_path))
+    for split in ("train", "validation", "holdout"):
+        assert sorted(_names(aside, split).values()) == ["a", "b"]
+
+
+def test_without_train_there_is_no_holdout(tmp_path):
+    write_kaggle(tmp_path, counts={"validation": 10}, size=2)
+    with pytest.raises(DataError, match="no training split"):
+        catalog.set_aside(catalog.read(tmp_path))
+
+
+# A quick look
+
+
+@pytest.mark.parametrize(
+    ("images", "per_class"), [(1, [1, 1, 1]), (9, [3, 3, 3]), (30, [10, 10, 4]), (99, [31, 20, 4])]
+)
+def test_limit_takes_equal_shares_of_each_class(uneven, images, per_class):
+    data = catalog.read(uneven)
+    less = catalog.limit(data, images)
+    labels = less.splits["train"].labels
+    assert np.bincount(labels).tolist() == per_class
+    assert (np.diff(labels) >= 0).all()  # In the order of the source
+
+
+def test_limit_takes_the_same_images_of_each_split_however_many(kaggle):
+    data = catalog.read(kaggle)
+    few, more = catalog.limit(data, 5), catalog.limit(data, 10)
+    assert {name: len(split) for name, split in more.splits.items()} == {
+        "train": 10,
+        "validation": 10,
+        "test": 7,
+    }
+    for split in SPLITS:
+        assert _names(few, split).items() < _names(more, split).items()

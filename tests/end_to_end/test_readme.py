@@ -1,0 +1,58 @@
+"""Every command and snippet of the README runs as it is printed, in its order."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.datasets import write_kaggle
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder that looks like the checkout, with small images where the README has the real ones."""
+    for name in ("run_experiments.py", "configs", "dfk"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    write_kaggle(
+        tmp_path / "data" / "unibuc",
+        counts={"train": 400, "validation": 50, "test": 20},
+        classes="01234",
+        size=100,
+    )
+    return tmp_path
+
+
+def test_the_readmes_commands_run_as_printed(checkout):
+    assert len(BLOCKS) >= 6
+    for language, text in BLOCKS:
+        for command in _commands(language, text):
+            done = subprocess.run(
+                command, cwd=checkout, env=_environment(), capture_output=True, text=True
+            )
+            assert done.returncode == 0, f"{text}\n{done.stderr}"
+            assert "Traceback" not in done.stderr
+    left = {path.name for path in (checkout / "runs").iterdir() if path.is_dir()}
+    assert left == {"quickstart", "deepfakenet", "look", "flips-only"}
+    assert (checkout / "runs" / "deepfakenet" / "submission.csv").is_file()
+
+
+def _commands(language, text):
+    """What a block runs; the installation and pytest itself are what runs this test."""
+    if language == "python":
+        return [[sys.executable, "-c", text]]
+    lines = [line.removeprefix("pip install -e . && ") for line in text.strip().splitlines()]
+    return [["bash", "-c", line] for line in lines if not line.startswith("pip install")]
+
+
+def _environment():
+    """`python` and `dfk` are those of this test's environment."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

@@ -1,0 +1,76 @@
+"""The table over all runs of a folder."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dfk.data.catalog import Catalog, Split
+from dfk.evaluation import results
+
+METRICS = {
+    "experiment": "deepfakenet",
+    "data_dir": "data/unibuc",
+    "split": "validation",
+    "n": 1250,
+    "accuracy": 0.9,
+    "accuracy_ci95": [0.882, 0.915],
+    "macro_f1": 0.899,
+    "per_class": [
+        {"class": "0", "f1": 0.95, "support": 625},
+        {"class": "4", "f1": 0.81, "support": 625},
+        {"class": "5", "f1": 0.0, "support": 0},
+    ],
+    "ece": 0.021,
+    "published_accuracy": 0.9016,
+    "parameters": 288_997,
+    "wall_time_s": 3725.0,
+    "train_images_per_s": 139.6,
+}
+
+
+@pytest.fixture
+def output_dir(tmp_path):
+    """Finished runs, one that is not, and a folder that is none."""
+    for name in ("zebra", "deepfakenet", "a|b", "svm"):
+        (tmp_path / name).mkdir()
+        metrics = json.dumps({**METRICS, "experiment": name})
+        (tmp_path / name / "metrics.json").write_text(metrics)
+    (tmp_path / "unfinished").mkdir()
+    return tmp_path
+
+
+def test_the_studys_experiments_come_first(output_dir):
+    results.write_results(output_dir)
+    found = json.loads((output_dir / "results.json").read_text())
+    assert [row["experiment"] for row in found] == ["svm", "deepfakenet", "a|b", "zebra"]
+
+
+def test_the_table_shows_the_figures_beside_the_published_ones(output_dir):
+    table = results.write_results(output_dir)
+    assert table in (output_dir / "results.md").read_text()
+    row = next(line for line in table.splitlines() if "deepfakenet" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == [
+        *("deepfakenet", "unibuc", "validation", "1250", "90.00%", "88.2% to 91.5%", "90.16%"),
+        *("0.899", "0.810 (4)", "0.021", "288,997", "1 h 02 min", "140"),
+    ]
+    assert r"a\|b" in table
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(42.4, "42 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7620, "2 h 07 min")],
+)
+def test_durations_read_well(seconds, text):
+    assert results.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("classes", "size", "figure"), [("01234", 100, 0.9016), ("01234", 64, None), ("01", 100, None)]
+)
+def test_published_figures_stand_only_beside_their_task(classes, size, figure):
+    split = Split(["a"], ["a.png"], np.zeros(1), ["a.png"], [np.zeros((size, size, 3))])
+    data = Catalog(tuple(classes), {"train": split})
+    assert results.published("deepfakenet", data) == figure
+    assert results.published("mine", data) is None

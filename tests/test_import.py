@@ -1,0 +1,33 @@
+"""`import dfk` is cheap, and its layers are known to Keras in whichever order the two come."""
+
+import subprocess
+import sys
+
+import pytest
+
+_LOAD = "keras.saving.get_registered_object('dfk>Dropout').__module__ == 'dfk.layers'"
+
+
+def _run(code):
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_dfk_imports_neither_tensorflow_nor_keras():
+    _run("import sys, dfk; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)")
+
+
+@pytest.mark.parametrize("imports", ["import dfk, keras", "import keras, dfk"])
+def test_layers_register_in_either_order(imports):
+    _run(f"{imports}; assert {_LOAD}")
+
+
+def test_submodules_load_when_they_are_asked_for():
+    _run("import dfk; assert dfk.models.DeepFakeNet(classes=2).count_params() > 0")
+
+
+def test_the_command_prints_its_help_without_anything_heavy():
+    for arguments in (["--help"], ["train", "--help"], ["--version"]):
+        _run(
+            "import sys; from dfk import cli; "
+            f"assert cli.main({arguments}) == 0; assert 'tensorflow' not in sys.modules"
+        )
