@@ -75,7 +75,7 @@ def problem(data: tf.Tensor) -> tf.Tensor:
 
     def bmp():
         old = tf.where(
-            _little_endian(head, 14, 4) < 40, "a BMP of OS/2: save it as 24-bit BMP or PNG", ""
+            _little_endian(head, 14, 4) == 12, "a BMP of OS/2: save it as 24-bit BMP or PNG", ""
         )
         palette = tf.where(
             head[28] < 24, "a BMP with a palette or of 16 bits: save it as 24-bit BMP or PNG", ""

@@ -130,7 +130,7 @@ EQUAL = {
 }
 CLOSE = {
     "jpeg": _encode(SMOOTH, "JPEG", quality=90),
-    "jpeg 4:4:4": _encode(RGB, "JPEG", quality=95, subsampling=0),
+    "jpeg 4:4:4": _encode(SMOOTH, "JPEG", quality=95, subsampling=0),
     "jpeg progressive": _encode(SMOOTH, "JPEG", progressive=True),
     "jpeg grey": _encode(SMOOTH.convert("L"), "JPEG"),
     "jpeg turned": _encode(SMOOTH, "JPEG", quality=90, exif=_exif(6)),
@@ -229,17 +229,15 @@ def test_what_cannot_be_read_has_a_reason(data, reason):
     assert reason in _fails(data)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [EQUAL[name][1] for name in ("png", "webp", "webp lossless", "webp alpha", "bmp", "gif")]
-    + [CLOSE[name] for name in ("jpeg", "jpeg progressive")],
-    ids=["png", "webp", "webp lossless", "webp alpha", "bmp", "gif", "jpeg", "jpeg progressive"],
-)
+STILL = {name: data for name, (_, data) in EQUAL.items() if "gif " not in name} | CLOSE
+
+
+@pytest.mark.parametrize("data", STILL.values(), ids=STILL)
 def test_a_file_that_is_cut_off_is_called_so(data):
     # A GIF may lack its last byte, which only says that it ends.
-    for length in [12, 20, 30, 33, 40, 63, 64, 65, *range(80, len(data) - 1, 53), len(data) - 2]:
+    for length in [34, 40, 63, 64, 65, *range(80, len(data) - 1, 150), len(data) - 2]:
         assert _fails(data[:length]) == "damaged or cut off", length
-    assert _fails(data[:2]) == "no PNG, JPEG, WebP, BMP or GIF image"
+    assert _fails(data[:1]) == "no PNG, JPEG, WebP, BMP or GIF image"
 
 
 # The limit
@@ -264,7 +262,7 @@ def test_more_than_50_megapixels_are_refused_by_the_header(make):
         (_bmp, (2**31 - 1, 2**31 - 1)),
         (_bmp, (2, -(2**31))),
         (_bmp, (-10_000, 5_001)),
-        (_jpeg, (65_535, 65_535)),
+        (_jpeg, (65_500, 65_500)),
         (_gif, (65_535, 65_535)),
         (_vp8, (16_383, 16_383)),
         (_vp8l, (16_384, 16_384)),

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+import dfk  # noqa: F401 -- its layers are in the saved models
 from tests.datasets import write_kaggle
 
 ROOT = Path(__file__).parents[2]
