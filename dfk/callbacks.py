@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from dfk.errors import DfkError
 from dfk.files import write_atomic, write_csv
 
 History = list[dict[str, float]]
@@ -27,7 +28,7 @@ _KEPT = {
 }
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(DfkError):
     """The loss is no number any more; the message says what to try."""
 
 

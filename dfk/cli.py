@@ -13,6 +13,7 @@ from absl import logging
 
 import dfk
 from dfk import config
+from dfk.errors import DfkError
 
 _USAGE = """\
 dfk tells which generator made an image.
@@ -69,8 +70,8 @@ def train(
         rest = [argument for argument in arguments if argument.lstrip("-") != "overwrite"]
         resumed = rest if "--resume" in rest else [*rest, "--resume"]
         return _fail(f"interrupted; continue with\n  {program} {shlex.join(resumed)}", 130)
-    except config.UsageError as error:
-        return _fail(str(error), 2)
+    except DfkError as error:
+        return _fail(str(error), error.exit_code)
     except OSError as error:
         return _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
     return 0
@@ -78,14 +79,9 @@ def train(
 
 def _train(settings: config.Config) -> None:
     from dfk import runs, training
-    from dfk.callbacks import DivergenceError
-    from dfk.data.catalog import DataError
     from dfk.evaluation.results import write_results
 
-    try:
-        training.run(settings)
-    except (DataError, DivergenceError) as error:
-        raise SystemExit(_fail(str(error), 1)) from error
+    training.run(settings)
     output_dir = settings.run_dir.parent
     print(write_results(output_dir))
     print(f"table   {output_dir / 'results.md'}\nreport  {settings.run_dir / runs.REPORT}")

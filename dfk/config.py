@@ -11,14 +11,12 @@ from typing import Any
 
 from absl import flags
 
+from dfk.errors import UsageError
+
 MODELS = ("deepfakenet",)
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 # They say how to start a run, not what it is: `config.flags` leaves them out.
 TRANSIENT = ("resume", "overwrite")
-
-
-class UsageError(ValueError):
-    """A flag is wrong; the message says which and what to do."""
 
 
 def _knob(

@@ -20,7 +20,8 @@ except ImportError:  # Windows has no such lock; nothing keeps two processes apa
 
 import dfk
 from dfk import hardware
-from dfk.config import Config, UsageError
+from dfk.config import Config
+from dfk.errors import UsageError
 from dfk.files import write_atomic, write_json
 
 FLAGS, ENVIRONMENT, METRICS = "config.flags", "environment.json", "metrics.json"

@@ -12,11 +12,12 @@ from absl import logging
 
 from dfk import files, hardware, runs
 from dfk.callbacks import Checkpoint, Progress, Saved, StopAtNaN
-from dfk.config import Config, UsageError
+from dfk.config import Config
 from dfk.data import augment, catalog, images
 from dfk.data.catalog import Catalog
 from dfk.data.demo import write_demo
 from dfk.data.pipeline import make_dataset, steps_per_epoch
+from dfk.errors import UsageError
 from dfk.evaluation import evaluate, metrics
 from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.results import published

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from dfk import config
-from dfk.config import UsageError
+from dfk.errors import UsageError
 
 
 def test_defaults_are_row_2_of_the_study():

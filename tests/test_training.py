@@ -10,9 +10,9 @@ import pytest
 
 from dfk import config, runs, training
 from dfk.callbacks import DivergenceError
-from dfk.config import UsageError
 from dfk.data.catalog import DataError
 from dfk.data.pipeline import make_dataset
+from dfk.errors import UsageError
 from tests.datasets import write_kaggle
 
 
@@ -170,7 +170,7 @@ def test_a_nan_stops_the_run_and_says_what_to_try(data_dir, tmp_path):
 def test_bad_images_are_reported_before_anything_is_written(tmp_path):
     folder = write_kaggle(tmp_path / "data", counts={"train": 40}, classes=("0", "1"))
     next((folder / "train").iterdir()).write_bytes(b"no image")
-    with pytest.raises(DataError, match="train.csv:"):
+    with pytest.raises(DataError, match=r"train\.csv:"):
         training.run(_config(folder, tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
 

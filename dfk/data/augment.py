@@ -111,7 +111,7 @@ def parse(spec: Sequence[str]) -> tuple[Step, ...]:
             value = float(strength) if strength else AUGMENTATIONS[name][1]
         except ValueError:
             value = math.nan
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise ValueError(f"{item!r}: the strength must be a positive number")
         steps.append(Step(name, value))
     return tuple(steps)

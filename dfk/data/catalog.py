@@ -18,6 +18,7 @@ import numpy as np
 from absl import logging
 
 from dfk.data.decode import SUFFIXES
+from dfk.errors import DfkError
 
 SPLITS = ("train", "validation", "test")
 UNLABELLED = -1
@@ -37,7 +38,7 @@ class Problem:
         return f"{self.where}: {self.what}"
 
 
-class DataError(ValueError):
+class DataError(DfkError, ValueError):
     """The data cannot be used; the message names every place (the first 20, and a count)."""
 
     def __init__(self, problems: Sequence[Problem]):

@@ -12,9 +12,11 @@ import tensorflow as tf
 # Suffixes that a data set's images may carry, in any case.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 50_000_000
+_BYTES = [tf.TensorSpec([], tf.string)]
 _HEADER = 64  # Bytes; every format but JPEG states its size within them.
 
 
+@tf.function(input_signature=_BYTES, autograph=False)
 def decode(data: tf.Tensor) -> tf.Tensor:
     """Decodes one image file.
 
@@ -47,6 +49,7 @@ def decode(data: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(pixels, [None, None, 3])
 
 
+@tf.function(input_signature=_BYTES, autograph=False)
 def problem(data: tf.Tensor) -> tf.Tensor:
     """Says from the header why `data` (string scalar) is not to be decoded; "" if it may be.
 
@@ -119,7 +122,7 @@ def reason(data: bytes) -> str:
     return ""
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+@tf.function(input_signature=_BYTES, autograph=False)
 def _gif_frame(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Offsets where a GIF's first frame starts, and where its pixels end."""
 
@@ -135,7 +138,9 @@ def _gif_frame(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     start = behind_palette(13, byte(10))
     is_extension = lambda at: byte(at) == ord("!")  # noqa: E731
     (start,) = tf.while_loop(is_extension, lambda at: behind_blocks(at + 2), [start])
-    return start, behind_blocks(behind_palette(start + 10, byte(start + 9)) + 1)
+    end = behind_blocks(behind_palette(start + 10, byte(start + 9)) + 1)
+    with tf.control_dependencies([end]):  # There is no start of what is cut off.
+        return tf.identity(start), end
 
 
 def _head(data: tf.Tensor) -> tf.Tensor:

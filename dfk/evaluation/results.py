@@ -49,7 +49,7 @@ def write_results(output_dir: Path) -> str:
 
 
 def published(experiment: str, data: Catalog) -> float | None:
-    """The study's accuracy for an experiment, where `data` looks like the task it was measured on."""
+    """The study's accuracy for an experiment, where `data` looks like the task of the study."""
     image = data.splits["train"].images[0]
     is_unibuc = data.class_names == ("0", "1", "2", "3", "4") and image.shape == (100, 100, 3)
     return PUBLISHED.get(experiment) if is_unibuc else None

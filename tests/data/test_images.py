@@ -6,7 +6,7 @@ from PIL import Image
 
 from dfk.data import catalog, images
 from dfk.data.catalog import DataError
-from tests.datasets import COUNTS, save, write_csv, write_kaggle
+from tests.datasets import COUNTS, save, write_csv, write_folders, write_kaggle
 
 BLACK = np.zeros((2, 2, 3), np.uint8)
 
@@ -21,12 +21,28 @@ def _problems(folder):
     return str(error.value).splitlines()
 
 
-@pytest.fixture
-def small(tmp_path):
+def _write(folder):
     """Six images of two classes, 4 x 4 and one of 5 x 3."""
-    folder = write_kaggle(tmp_path / "small", counts={"train": 6}, classes="ab", size=4)
+    write_kaggle(folder, counts={"train": 6}, classes="ab", size=4)
     save(np.arange(45, dtype=np.uint8).reshape(3, 5, 3), folder / "train" / "train0002.png")
     return folder
+
+
+@pytest.fixture
+def small(tmp_path):
+    return _write(tmp_path / "small")
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """`small`, unharmed."""
+    return _load(_write(tmp_path_factory.mktemp("loaded")))
+
+
+def _check_pixels(split):
+    for path, image in zip(split.paths, split.images, strict=True):
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image, Image.open(path))
 
 
 # Pixels
@@ -36,44 +52,32 @@ def test_pixels_are_those_of_the_files_in_their_order(kaggle):
     data = _load(kaggle)
     assert {name: len(split.images) for name, split in data.splits.items()} == COUNTS
     for split in data.splits.values():
-        for path, image in zip(split.paths, split.images, strict=True):
-            assert image.dtype == np.uint8
-            np.testing.assert_array_equal(image, Image.open(path))
+        _check_pixels(split)
+    for split in catalog.set_aside(catalog.limit(data, 20)).splits.values():
+        _check_pixels(split)
 
 
-def test_class_folders_hold_the_same_pixels(kaggle, folders):
-    def by_name(data):
-        train = data.splits["train"]
-        return {p.name: im.tobytes() for p, im in zip(train.paths, train.images, strict=True)}
-
-    assert by_name(_load(kaggle)) == by_name(_load(folders))
-
-
-@pytest.mark.parametrize("budget", [0, 3 * 48 / 2**30, 4.0], ids=["none", "half", "all"])
-def test_the_cache_gives_the_same_pixels_from_memory_and_from_disk(small, tmp_path, budget, logged):
+@pytest.mark.parametrize(
+    ("budget", "on_disk"), [(0, 6), (3 * 48 / 2**30, 3), (4.0, 0)], ids=["none", "half", "all"]
+)
+def test_memory_and_disk_give_the_same_pixels(small, loaded, tmp_path, budget, on_disk, logged):
     spill_dir = tmp_path / "deep" / "spill"
     data = _load(small, spill_dir, cache_gib=budget)
-    train = data.splits["train"]
-    for path, image in zip(train.paths, train.images, strict=True):
-        np.testing.assert_array_equal(image, Image.open(path))
-    on_disk = [image for image in train.images if isinstance(image, np.memmap)]
-    assert (len(on_disk), ("--cache_gib" in logged.text)) == {
-        0: (6, True),
-        4.0: (0, False),
-    }.get(budget, (3, True))
+    _check_pixels(data.splits["train"])
+    assert data.fingerprint == loaded.fingerprint
+    assert sum(isinstance(im, np.memmap) for im in data.splits["train"].images) == on_disk
+    assert ("--cache_gib" in logged.text) == bool(on_disk)
     assert not list(spill_dir.glob("*"))  # Nothing is left behind, however the process ends.
-    assert data.fingerprint == _load(small).fingerprint
 
 
 # The fingerprint
 
 
-def test_the_fingerprint_does_not_depend_on_the_order_of_the_csv(small):
-    before = _load(small).fingerprint
+def test_the_fingerprint_does_not_depend_on_the_order_of_the_csv(small, loaded):
     header, *lines = (small / "train.csv").read_text().splitlines()
     (small / "train.csv").write_text("\n".join([header, *lines[::-1]]))
-    assert _load(small).fingerprint == before
-    assert len(before) == 64
+    assert _load(small).fingerprint == loaded.fingerprint
+    assert len(loaded.fingerprint) == 64
 
 
 def _change_pixel(folder):
@@ -121,10 +125,9 @@ def _drop_image(folder):
         *(_change_shape, _drop_image),
     ],
 )
-def test_the_fingerprint_changes_with_the_data(small, change):
-    before = _load(small).fingerprint
+def test_the_fingerprint_changes_with_the_data(small, loaded, change):
     change(small)
-    assert _load(small).fingerprint != before
+    assert _load(small).fingerprint != loaded.fingerprint
 
 
 # What is wrong
@@ -148,17 +151,14 @@ def test_all_problems_come_in_one_list(small):
     ]
 
 
-def test_the_first_twenty_bad_images_are_shown_and_all_counted(kaggle):
-    for path in (kaggle / "train").iterdir():
+def test_the_first_twenty_bad_images_are_shown_and_all_counted(tmp_path):
+    write_kaggle(tmp_path, counts={"train": 23}, size=2)
+    for path in (tmp_path / "train").iterdir():
         path.write_bytes(b"no image")
-    lines = _problems(kaggle)
+    lines = _problems(tmp_path)
     assert len(lines) == 21
-    assert lines[-1] == "... and 20 more, 40 in all"
-
-
-def test_a_bad_image_in_a_class_folder_is_named_by_its_path(folders):
-    (folders / "train" / "3" / "train0003.png").write_bytes(b"GIF89a")
-    assert _problems(folders) == ["train/3/train0003.png: damaged or cut off"]
+    assert lines[0] == "train.csv:2, train0000.png: no PNG, JPEG, WebP, BMP or GIF image"
+    assert lines[-1] == "... and 3 more, 23 in all"
 
 
 def test_a_file_that_vanishes_is_named(small):
@@ -168,20 +168,22 @@ def test_a_file_that_vanishes_is_named(small):
         images.load(data, spill_dir=small)
 
 
-@pytest.mark.parametrize("layout", ["kaggle", "folders"])
-def test_skip_leaves_out_bad_images_and_names_them(request, layout, logged):
-    folder = request.getfixturevalue(layout)
-    whole = _load(folder).splits["train"]
-    bad = folder / "train" / ("" if layout == "kaggle" else "1") / "train0006.png"
+@pytest.mark.parametrize(
+    ("write", "where"),
+    [
+        (write_kaggle, "train.csv:8, train0006.png"),
+        (write_folders, "train/1/train0006.png"),
+    ],
+)
+def test_skip_leaves_out_bad_images_and_names_them(tmp_path, write, where, logged):
+    whole = catalog.read(write(tmp_path, counts={"train": 10}, size=8)).splits["train"]
+    (bad,) = tmp_path.rglob("train0006.png")
     bad.write_bytes(bad.read_bytes()[:100])
-    data = _load(folder, on_bad_image="skip")
-    train = data.splits["train"]
+    data = _load(tmp_path, on_bad_image="skip")
     kept = [i for i, path in enumerate(whole.paths) if path != bad]
-    assert train.ids == [whole.ids[i] for i in kept]
-    assert train.labels.tolist() == whole.labels[kept].tolist()
-    for image, i in zip(train.images, kept, strict=True):
-        np.testing.assert_array_equal(image, whole.images[i])
-    where = "train.csv:8, train0006.png" if layout == "kaggle" else "train/1/train0006.png"
+    assert data.splits["train"].ids == [whole.ids[i] for i in kept]
+    assert data.splits["train"].labels.tolist() == whole.labels[kept].tolist()
+    _check_pixels(data.splits["train"])
     assert [str(problem) for problem in data.problems] == [f"{where}: damaged or cut off"]
     assert f"Skipped 1 images:\n{where}: damaged or cut off" in logged.text
 
@@ -210,11 +212,3 @@ def test_skip_still_fails_for_problems_that_no_image_is_to_blame_for(small):
 def test_skip_says_nothing_of_clean_data(small, logged):
     assert not _load(small, on_bad_image="skip").problems
     assert not logged.records
-
-
-def test_the_splits_of_a_decoded_catalog_keep_their_images(kaggle):
-    data = _load(kaggle)
-    pixels = {i: im for s in data.splits.values() for i, im in zip(s.ids, s.images, strict=True)}
-    for split in catalog.set_aside(catalog.limit(data, 20)).splits.values():
-        assert len(split.images) == len(split)
-        assert all(image is pixels[i] for i, image in zip(split.ids, split.images, strict=True))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A folder that looks like the checkout, with small images where the README has the real ones."""
+    """A folder that looks like the checkout, with small images instead of the real ones."""
     for name in ("run_experiments.py", "configs", "dfk"):
         (tmp_path / name).symlink_to(ROOT / name)
     write_kaggle(
