@@ -67,7 +67,7 @@ def train(
         _prepare_logging()
         _train(settings)
     except KeyboardInterrupt:
-        rest = [argument for argument in arguments if argument.lstrip("-") != "overwrite"]
+        rest = [a for a in arguments if not a.lstrip("-").startswith("overwrite")]
         resumed = rest if "--resume" in rest else [*rest, "--resume"]
         return _fail(f"interrupted; continue with\n  {program} {shlex.join(resumed)}", 130)
     except DfkError as error:
