@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from absl import logging
 
 from dfk import files, hardware, runs
@@ -21,7 +20,7 @@ from dfk.errors import UsageError
 from dfk.evaluation import evaluate, metrics
 from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.results import published
-from dfk.models import BUILDERS, network_of
+from dfk.models import BUILDERS, SMALLEST_IMAGE, logits_of, network_of
 
 REPORTED = "validation"
 
@@ -44,6 +43,7 @@ def run(config: Config) -> dict[str, Any]:
         logging.info("%s is finished.", config.run_dir)
         return result
     data = load_data(config)
+    _check_sizes(config, data)
     with runs.prepared(config, runs.environment(_describe(config, data))):
         model, saved = train(config, data)
         return _report(config, data, model, saved)
@@ -66,6 +66,17 @@ def load_data(config: Config) -> Catalog:
         spill_dir=files.cache_dir(),
     )
     return catalog.set_aside(data)
+
+
+def _check_sizes(config: Config, data: Catalog) -> None:
+    """Refuses images, or crops of them, of which the network's poolings leave nothing."""
+    sides = [min(i.shape[:2]) for split in data.splits.values() for i in split.images]
+    side = config.image_size or min(sides)
+    if min(side, config.train_crop or side) < SMALLEST_IMAGE:
+        raise UsageError(
+            f"--model={config.model} needs images and crops of at least {SMALLEST_IMAGE} pixels a "
+            f"side; the smallest here has {min(sides)}. Choose an --image_size or a --train_crop."
+        )
 
 
 def build(
@@ -176,8 +187,9 @@ def _deployable(config: Config, data: Catalog, network: keras.Model) -> keras.Mo
     """The trained weights in a float32 model whose temperature is fitted on the holdout."""
     model = build(config, data.class_names, precision="float32")
     network_of(model).set_weights(network.get_weights())
-    logits = _predict(config, data, network_of(model), "holdout")
-    temperature = fit_temperature(logits, data.splits["holdout"].labels)
+    holdout = data.splits["holdout"]
+    logits = evaluate.predict(logits_of(model), holdout, batch_size=config.batch_size)
+    temperature = fit_temperature(logits, holdout.labels)
     calibrated = build(config, data.class_names, precision="float32", temperature=temperature)
     calibrated.set_weights(model.get_weights())
     return calibrated
@@ -187,13 +199,12 @@ def _report(config: Config, data: Catalog, model: keras.Model, saved: Saved) -> 
     """Saves the model and writes what the run leaves, `metrics.json` last: it says `finished`."""
     run_dir, split = config.run_dir, data.splits[REPORTED]
     save_model(model, run_dir / runs.MODEL)
-    probabilities = _predict(config, data, model, REPORTED)
+    probabilities = evaluate.predict(model, split, batch_size=config.batch_size)
     evaluate.write_predictions(run_dir / runs.PREDICTIONS, split, probabilities, data.class_names)
     if "test" in data.splits:
-        answers = _predict(config, data, model, "test")
-        evaluate.write_submission(
-            run_dir / runs.SUBMISSION, data.splits["test"], answers, data.class_names
-        )
+        test = data.splits["test"]
+        answers = evaluate.predict(model, test, batch_size=config.batch_size)
+        evaluate.write_submission(run_dir / runs.SUBMISSION, test, answers, data.class_names)
     trained = saved.epochs * len(data.splits["train"])
     result = {
         "experiment": config.experiment,
@@ -219,16 +230,6 @@ def save_model(model: keras.Model, path: Path) -> None:
     temporary = path.with_name(f".{path.name}")
     model.save(temporary)
     temporary.replace(path)
-
-
-def _predict(config: Config, data: Catalog, model: keras.Model, split: str) -> np.ndarray:
-    return evaluate.predict(
-        model,
-        data.splits[split],
-        classes=len(data.class_names),
-        image_size=config.image_size,
-        batch_size=config.batch_size,
-    )
 
 
 def _describe(config: Config, data: Catalog) -> dict[str, Any]:

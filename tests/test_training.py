@@ -7,6 +7,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from dfk import config, runs, training
 from dfk.callbacks import DivergenceError
@@ -180,6 +181,8 @@ def test_bad_images_are_reported_before_anything_is_written(tmp_path):
     [
         (["--augment=blurr"], "no augmentation 'blurr'"),
         (["--image_size=0", "--train_crop=17"], "does not fit"),
+        (["--train_crop=7"], "at least 8 pixels"),
+        (["--image_size=4"], "at least 8 pixels"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(data_dir, tmp_path, flags, message):
@@ -190,6 +193,20 @@ def test_flags_that_do_not_fit_are_refused(data_dir, tmp_path, flags, message):
 def test_crops_train_a_model_that_is_tested_on_whole_images(data_dir, tmp_path):
     settings = _config(data_dir, tmp_path, "--image_size=0", "--train_crop=12", "--epochs=1")
     assert training.run(settings)["n"] == 37
+
+
+def test_images_of_several_sizes(tmp_path):
+    folder = write_kaggle(tmp_path / "data", counts={"train": 40, "validation": 10}, size=16)
+    odd = sorted((folder / "validation").iterdir())[3]
+    Image.open(odd).resize((11, 20)).save(odd)
+    metrics = training.run(_config(folder, tmp_path / "runs", "--image_size=0", "--epochs=1"))
+    assert metrics["n"] == 10
+    odd = sorted((folder / "train").iterdir())[3]
+    Image.open(odd).resize((11, 20)).save(odd)
+    settings = _config(folder, tmp_path / "runs", "--epochs=1", "--experiment=mixed")
+    with pytest.raises(UsageError, match=r"2 sizes, from .* choose one with --image_size"):
+        training.run(dataclasses.replace(settings, image_size=0))
+    assert training.run(dataclasses.replace(settings, resume=True, experiment="resized"))["n"] == 10
 
 
 def test_two_classes_and_no_validation_split(tmp_path):

@@ -20,14 +20,22 @@ from dfk.files import write_csv
 _MISTAKES = 12
 
 
-def predict(
-    model: keras.Model, split: Split, *, classes: int, image_size: int, batch_size: int
-) -> np.ndarray:
-    """Runs `model` over a split in its order; returns float32 [N, C], the last batch included."""
-    dataset = make_dataset(
-        split=split, classes=classes, batch_size=batch_size, image_size=image_size
-    )
-    return model.predict(dataset, verbose=0)
+def predict(model: keras.Model, split: Split, *, batch_size: int) -> np.ndarray:
+    """Runs a model over a split at the images' own sizes; returns what it answers, [N, C].
+
+    Images of one size share batches, the last one as small as it is. The model itself
+    resizes, as it does in serving.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, image in enumerate(split.images):
+        groups.setdefault(image.shape, []).append(i)
+    classes = model.output_shape[-1]
+    answers = np.zeros((len(split), classes), np.float32)
+    for indices in groups.values():
+        same_size = split.take(indices)
+        dataset = make_dataset(split=same_size, classes=classes, batch_size=batch_size)
+        answers[indices] = model.predict(dataset, verbose=0)
+    return answers
 
 
 def write_predictions(

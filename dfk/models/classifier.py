@@ -46,6 +46,11 @@ def network_of(model: keras.Model) -> keras.Model:
     return model.get_layer("network")
 
 
+def logits_of(model: keras.Model) -> keras.Model:
+    """The same `classifier` without its softmax: images [N, H, W, 3] to logits [N, C]."""
+    return keras.Model(model.input, model.layers[-1].input)
+
+
 def class_names_of(model: keras.Model) -> tuple[str, ...]:
     """The class names that a `classifier` carries, in the order of its outputs."""
     return model.layers[-1].class_names

@@ -10,6 +10,9 @@ import keras
 from dfk import layers
 from dfk.models.classifier import InputShape, classifier
 
+# Pixels a side; three poolings leave nothing of a smaller image.
+SMALLEST_IMAGE = 8
+
 
 def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
     *,
