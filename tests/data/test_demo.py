@@ -210,7 +210,7 @@ def test_two_processes_at_once_end_with_one_folder(tmp_path):
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()
-    folders = {process.communicate(timeout=60)[0].strip() for process in processes}
+    folders = {process.communicate(timeout=300)[0].strip() for process in processes}
     assert [process.returncode for process in processes] == [0, 0]
     assert folders == {str(path) for path in tmp_path.iterdir()}
     assert len(pixels(Path(folders.pop()))) == 35
@@ -250,6 +250,6 @@ def test_a_killed_process_leaves_nothing_at_the_final_name(tmp_path):
         f"demo.write_demo(sys.argv[1], **{SMALL})"
     )
     process = start(code, tmp_path)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == -9 and not list(tmp_path.glob("demo*"))
     assert len(pixels(demo.write_demo(tmp_path, **SMALL))) == 35
