@@ -17,6 +17,14 @@ from tests.datasets import write_kaggle
 ROOT = Path(__file__).parents[2]
 EPOCHS = 5
 
+# A background job, as CI may be, inherits that Ctrl-C is ignored; a user's shell does not.
+INTERRUPTIBLE = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
@@ -62,15 +70,16 @@ def test_a_killed_run_ends_with_the_same_weights(command, uninterrupted, tmp_pat
 
 
 def test_ctrl_c_ends_cleanly_and_prints_the_command_that_resumes(command, tmp_path):
-    arguments = [*command, f"--output_dir={tmp_path}"]
-    process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    python, *arguments = [*command, f"--output_dir={tmp_path}"]
+    interruptible = [python, "-c", INTERRUPTIBLE, *arguments]
+    process = subprocess.Popen(interruptible, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     _wait_for_epochs(tmp_path / "deepfakenet", 1)
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in messages
     printed = messages.strip().splitlines()[-1].split()
-    assert printed == ["python", "run_experiments.py", *arguments[2:], "--resume"]
+    assert printed == ["python", *arguments, "--resume"]
 
 
 def _run(command):
