@@ -9,6 +9,7 @@ import keras
 
 from dfk import layers
 from dfk.models.classifier import InputShape, classifier
+from dfk.models.seeds import Seeds
 
 # Pixels a side; three poolings leave nothing of a smaller image.
 SMALLEST_IMAGE = 8
@@ -75,7 +76,7 @@ def _network(
     dtype: str,
 ) -> keras.Model:
     """Images [N, H, W, 3] in 0..255 to float32 logits [N, classes]."""
-    seeds = _Seeds(seed)
+    seeds = Seeds(seed)
     low, high = input_range
     images = keras.Input((None, None, 3), name="images")
     # In float32: bfloat16 would round a pixel before it is centred.
@@ -96,7 +97,7 @@ def _network(
     return keras.Model(images, logits, name="network")
 
 
-def _conv(x, width: int, seeds: _Seeds, dtype: str, name: str):
+def _conv(x, width: int, seeds: Seeds, dtype: str, name: str):
     x = keras.layers.Conv2D(
         width,
         3,
@@ -107,15 +108,3 @@ def _conv(x, width: int, seeds: _Seeds, dtype: str, name: str):
         name=name,
     )(x)
     return layers.BatchNormalization(dtype=dtype, name=f"{name}_bn")(x)
-
-
-class _Seeds:
-    """A different seed for each layer, all of them from one; None stays None."""
-
-    def __init__(self, seed: int | None):
-        self._next = None if seed is None else 1000 * seed
-
-    def next(self) -> int | None:
-        if self._next is not None:
-            self._next += 1
-        return self._next

@@ -1,0 +1,234 @@
+"""VGG16, the study's second network: with ImageNet weights, or from scratch with BatchNorm."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import keras
+from keras import ops
+
+from dfk import layers
+from dfk.models.classifier import InputShape, classifier, network_of
+from dfk.models.seeds import Seeds
+
+# What keras.applications downloads, into the same cached file. It names neither publicly.
+_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+    "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+_MD5 = "6d6bbae143d832006294945121d1f1fc"
+
+# Of ImageNet, in the order blue, green, red: what the published weights were trained on.
+_MEAN_BGR = (103.939, 116.779, 123.68)
+
+# Five poolings leave nothing of a smaller image.
+_SMALLEST = 32
+
+
+class WeightsError(ValueError):
+    """VGG16's weights cannot be had; the message says why and what else can be given."""
+
+
+def VGG16(  # noqa: N802 -- named as keras.applications names its models
+    *,
+    weights: str | Path | None = None,
+    input_shape: InputShape = (128, 128, 3),
+    classes: int = 5,
+    class_names: Sequence[str] | None = None,
+    hidden: int = 256,
+    dropout: float = 0.5,
+    batch_norm: bool | None = None,
+    temperature: float = 1.0,
+    seed: int | None = None,
+    dtype: str = "float32",
+    name: str = "vgg16",
+) -> keras.Model:
+    """Builds the convolutions of `keras.applications.VGG16` under a classifier of our own.
+
+    The base (Simonyan & Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale
+    Image Recognition") keeps Keras' layer names, `block1_conv1` to `block5_pool`, and its
+    preprocessing is inside the model. From scratch it is what the study trained: every
+    convolution is followed by BatchNormalization (Ioffe & Szegedy, 2015) and starts as in He et
+    al. (2015, "Delving Deep into Rectifiers"); Glorot's start, which is Keras' default, halves
+    the variance of the signal at every ReLU.
+
+    Args:
+        weights: "imagenet"; None or "none" for fresh weights; or a file: Keras' no-top `.h5`,
+            a `.weights.h5` of `keras.applications.VGG16(include_top=False)`, or a
+            `.weights.h5` of this whole model.
+        input_shape: (height, width, 3) that images are resized to; (None, None, 3) for native.
+            Images must then have 32 pixels a side.
+        classes: C, number of classes.
+        class_names: C names; "0", "1", ... without them.
+        hidden: width of the head's hidden layer.
+        dropout: rate before the logits.
+        batch_norm: whether convolutions are followed by BatchNormalization. None: what the
+            weights have, and for fresh weights True. Say it where weights are set later.
+        temperature: of the final softmax.
+        seed: of fresh weights and dropout; None draws one.
+        dtype: the dtype policy of the convolutional part, `float32` or `mixed_bfloat16`.
+        name: the model's name.
+
+    Returns:
+        A functional model from `images` [N, H, W, 3] in 0..255, any H and W, to calibrated
+        probabilities, float32 [N, C].
+
+    Raises:
+        WeightsError: if the weights cannot be downloaded, found, read, or do not fit.
+        ValueError: if `class_names` are not `classes` names, or `input_shape` is too small.
+    """
+    class_names = tuple(class_names or map(str, range(classes)))
+    if len(class_names) != classes:
+        raise ValueError(f"{classes} classes, but {len(class_names)} class names")
+    if any(side and side < _SMALLEST for side in input_shape[:2]):
+        raise ValueError(f"VGG16 needs images of {_SMALLEST}x{_SMALLEST}, got {input_shape}")
+    path = check_weights(weights)
+    if batch_norm is None:
+        batch_norm = path is None or _holds(path, "layers/functional/layers/batch_normalization")
+    seeds = Seeds(seed)
+    base = _base(batch_norm, seeds, dtype)
+    logits = _head(base.output, hidden, dropout, classes, seeds)
+    model = classifier(
+        keras.Model(base.input, logits, name="network"),
+        input_shape=input_shape,
+        class_names=class_names,
+        temperature=temperature,
+        name=name,
+    )
+    if path is not None:
+        _load(path, base, model)
+    return model
+
+
+def check_weights(weights: str | Path | None) -> Path | None:
+    """Makes sure that VGG16 can have these weights, before anything else is begun.
+
+    Args:
+        weights: as of `VGG16`. "imagenet" is downloaded unless Keras' cache holds it.
+
+    Returns:
+        The file that holds them; None for fresh weights.
+
+    Raises:
+        WeightsError: if the download fails or there is no such `.h5` file.
+    """
+    if weights is None or weights == "none":
+        return None
+    if weights == "imagenet":
+        return _download()
+    path = Path(weights)
+    if not path.is_file():
+        raise _error(weights, "there is no such file")
+    if path.suffix != ".h5" or not h5py.is_hdf5(path):
+        raise _error(weights, "this is not an .h5 file")
+    return path
+
+
+def set_trainable_from(model: keras.Model, layer: str | None) -> None:
+    """Freezes the convolutions below a layer; the head always trains.
+
+    A frozen BatchNormalization keeps its statistics and normalises by them. Compile after.
+
+    Args:
+        model: of `VGG16`.
+        layer: the first block ("block4") or layer ("block4_conv2") that trains: "block1"
+            trains everything, None or "" the head alone.
+
+    Raises:
+        ValueError: if the model has no such block or layer.
+    """
+    base = [x for x in network_of(model).layers if x.name.startswith("block")]
+    first = len(base)
+    if layer:
+        found = [i for i, x in enumerate(base) if f"{x.name}_".startswith(f"{layer}_")]
+        if not found:
+            names = ", ".join(x.name for x in base)
+            raise ValueError(f"VGG16 has no block or layer {layer!r}; it has block1-5: {names}")
+        first = found[0]
+    for i, x in enumerate(base):
+        x.trainable = i >= first
+
+
+def _base(batch_norm: bool, seeds: Seeds, dtype: str) -> keras.Model:
+    """Images [N, H, W, 3] in 0..255 to features [N, H // 32, W // 32, 512]."""
+
+    def clone(layer):
+        config = {**layer.get_config(), "dtype": dtype}
+        if isinstance(layer, keras.layers.Conv2D):
+            config["kernel_initializer"] = keras.initializers.HeNormal(seeds.next())
+            if batch_norm:  # Its beta is the bias, and ReLU comes after it.
+                config |= {"use_bias": False, "activation": None}
+        return type(layer).from_config(config)
+
+    def call(layer, x):
+        if layer.name == "block1_conv1":
+            x = _preprocess(x)
+        x = layer(x)
+        if batch_norm and isinstance(layer, keras.layers.Conv2D):
+            x = layers.BatchNormalization(dtype=dtype, name=f"{layer.name}_bn")(x)
+            x = keras.layers.ReLU(dtype=dtype, name=f"{layer.name}_relu")(x)
+        return x
+
+    images = keras.Input((None, None, 3), name="images")
+    original = keras.applications.VGG16(weights=None, include_top=False)
+    return keras.models.clone_model(original, images, clone_function=clone, call_function=call)
+
+
+def _preprocess(images):
+    """`keras.applications.vgg16.preprocess_input`, as layers that are saved with the model."""
+    # In float32: bfloat16 would round a pixel before it is centred.
+    center = keras.layers.Rescaling(
+        1.0, [-mean for mean in _MEAN_BGR], dtype="float32", name="center"
+    )
+    return center(ops.flip(images, axis=-1))
+
+
+def _head(features, hidden: int, dropout: float, classes: int, seeds: Seeds):
+    """Features [N, H, W, 512] to float32 logits [N, classes]."""
+    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="average")(features)
+    x = keras.layers.Dense(
+        hidden,
+        activation="relu",
+        kernel_initializer=keras.initializers.HeNormal(seeds.next()),
+        dtype="float32",
+        name="hidden",
+    )(x)
+    x = layers.Dropout(dropout, seed=seeds.next(), dtype="float32", name="dropout")(x)
+    initializer = keras.initializers.GlorotUniform(seeds.next())
+    return keras.layers.Dense(
+        classes, kernel_initializer=initializer, dtype="float32", name="logits"
+    )(x)
+
+
+def _download() -> Path:
+    """The file in Keras' cache, checked by its hash, downloaded if need be."""
+    try:
+        # Keras reports on stdout, which belongs to results.
+        with contextlib.redirect_stdout(sys.stderr):
+            return Path(keras.utils.get_file(origin=_URL, cache_subdir="models", file_hash=_MD5))
+    except Exception as error:  # Keras wraps what happened in a bare one.
+        raise _error("imagenet", f"cannot download it ({error.__context__ or error})") from error
+
+
+def _load(path: Path, base: keras.Model, model: keras.Model) -> None:
+    """Loads a file of the whole model into it, any other into its base."""
+    try:
+        (model if _holds(path, "layers/functional") else base).load_weights(path)
+    except (KeyError, OSError, ValueError) as error:
+        raise _error(path, f"the file does not fit ({error})") from error
+
+
+def _holds(path: Path, key: str) -> bool:
+    with h5py.File(path) as file:
+        return key in file
+
+
+def _error(weights: str | Path, reason: object) -> WeightsError:
+    return WeightsError(
+        f"VGG16 weights {str(weights)!r}: {reason}. Choose `imagenet` (Keras downloads it), `none` "
+        f"(trained from scratch) or PATH, an .h5 file: {_URL}, or a `.weights.h5` of this model."
+    )
