@@ -13,7 +13,9 @@ import wrapt
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("config", "data", "evaluation", "layers", "models", "training")
+_SUBMODULES = frozenset(
+    ["config", "data", "evaluation", "export", "inference", "layers", "models", "training"]
+)
 
 
 @wrapt.when_imported("keras")
@@ -24,4 +26,6 @@ def _register_layers(_keras) -> None:
 def __getattr__(name: str):
     if name in _SUBMODULES:
         return importlib.import_module(f"dfk.{name}")
+    if name == "load":
+        return importlib.import_module("dfk.inference").load
     raise AttributeError(f"module 'dfk' has no attribute {name!r}")

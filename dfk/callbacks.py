@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +47,41 @@ class StopAtNaN(keras.callbacks.Callback):
                 f"the loss became {loss} in epoch {self._epoch + 1}, step {batch + 1}. "
                 "Try a lower --learning_rate, --precision=float32, or fewer augmentations."
             )
+
+
+class RefreshStatistics(keras.callbacks.Callback):
+    """Takes BatchNormalization's statistics anew, without dropout, before the holdout is scored.
+
+    In training, dropout adds to the variance that the moving averages record, and inference
+    has none of it (Li et al., 2019, "Understanding the Disharmony between Dropout and Batch
+    Normalization by Variance Shift"). Networks that look at differences of neighbouring
+    pixels suffer most. So the statistics become their averages over some batches that
+    dropout does not touch (Wu & Johnson, 2021, "Rethinking 'Batch' in BatchNorm"). Training
+    itself uses those of each batch, and is not changed by this.
+
+    Args:
+        dataset: batches whose first element is the images.
+    """
+
+    def __init__(self, dataset: Iterable):
+        super().__init__()
+        self._dataset = dataset
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        layers = self.model.layers  # A functional model has them in the order of its data.
+        dropouts = [x for x in layers if isinstance(x, keras.layers.Dropout)]
+        after = layers[layers.index(dropouts[0]) :] if dropouts else []
+        norms = [x for x in after if isinstance(x, keras.layers.BatchNormalization) and x.trainable]
+        if not norms:
+            return
+        variables = [v for x in norms for v in (x.moving_mean, x.moving_variance)]
+        seen = []
+        # Without momentum, the statistics after a batch are those of the batch.
+        with _changed(norms, momentum=0.0), _changed(dropouts, rate=0.0):
+            for images, *_ in self._dataset:
+                self.model(images, training=True)
+                seen.append(_values(variables))
+        _assign(variables, [np.mean(values, axis=0) for values in zip(*seen, strict=True)])
 
 
 class Progress(keras.callbacks.Callback):
@@ -94,13 +131,15 @@ class Saved(NamedTuple):
     """What a checkpoint holds beside the arrays.
 
     Attributes:
-        epochs: how many are complete.
-        stopped: whether early stopping ended the training after them.
+        phase: how many phases of the training are complete.
+        epochs: how many epochs are, over all phases.
+        stopped: whether early stopping ended the phase after them.
         history: one row per epoch.
         seconds: spent training, over all interrupted parts.
         callbacks: attributes of the callbacks by class name.
     """
 
+    phase: int
     epochs: int
     stopped: bool
     history: History
@@ -116,6 +155,7 @@ class Checkpoint(keras.callbacks.Callback):
     and optimizer (the seed generators of dropout among them), the best weights, the
     callbacks' counters and the history. The input pipeline needs no state: it draws
     from (seed, epoch, step). So a resumed run equals an uninterrupted one bit for bit.
+    A training of several phases takes one of these for each, on the same file.
 
     Put it last in the list: the others must have acted when it saves and, on a resume,
     have reset themselves before it restores them.
@@ -143,26 +183,22 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         if self._arrays is None:
             return
-        self.model.optimizer.build(self.model.trainable_variables)
-        for variable, value in zip(self._variables(), self._arrays["variables"], strict=True):
-            variable.assign(value)
+        self.restore(self.model)
+        if self._arrays["optimizer"]:  # Empty where a phase begins
+            self.model.optimizer.build(self.model.trainable_variables)
+            _assign(self.model.optimizer.variables, self._arrays["optimizer"])
+            self._early_stopping.best_weights = self._arrays["best"]
         for callback, state in self.saved.callbacks.items():
             for name, value in state.items():
                 setattr(getattr(self, f"_{callback}"), name, value)
-        self._early_stopping.best_weights = self._arrays["best"]
         self._arrays = None
-
-    def restore_best(self, network: keras.Model) -> None:
-        """Gives `network` the best weights of a training that the checkpoint holds to its end."""
-        network.set_weights(self._arrays["best"])
-        self.write_history()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         row = {"epoch": epoch + 1} | {name: float(logs[name]) for name in _COLUMNS}
-        self.saved = Saved(
+        self.saved = self.saved._replace(
             epochs=epoch + 1,
             stopped=self.model.stop_training,
             history=[*self.saved.history, row],
@@ -172,35 +208,68 @@ class Checkpoint(keras.callbacks.Callback):
                 for callback, names in _KEPT.items()
             },
         )
-        variables = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
-        _write(self._path, self.saved, {"variables": variables, "best": self._best_weights()})
+        self._write(
+            model=_values(self.model.variables),
+            optimizer=_values(self.model.optimizer.variables),
+            best=self._early_stopping.best_weights or [],
+        )
+        self.write_history()
+
+    def restore(self, network: keras.Model) -> None:
+        """Gives `network` the variables that were saved last."""
+        _assign(network.variables, self._arrays["model"])
+
+    def restore_best(self, network: keras.Model) -> None:
+        """Gives `network` the best weights of a phase that the checkpoint holds to its end."""
+        self.restore(network)
+        network.set_weights(self._arrays["best"])
+
+    def end_phase(self, network: keras.Model) -> None:
+        """Notes that a phase is complete, and the weights that it ended with."""
+        self.saved = self.saved._replace(phase=self.saved.phase + 1, stopped=False, callbacks={})
+        self._write(model=_values(network.variables), optimizer=[], best=[])
         self.write_history()
 
     def write_history(self) -> None:
         """Writes `history.csv`: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate."""
-        header = list(self.saved.history[0])
-        write_csv(self._history_path, header, [list(row.values()) for row in self.saved.history])
+        rows = [list(row.values()) for row in self.saved.history]
+        write_csv(self._history_path, ["epoch", *_COLUMNS], rows)
 
-    def _variables(self) -> list[keras.Variable]:
-        return [*self.model.variables, *self.model.optimizer.variables]
+    def _write(self, **arrays: list[np.ndarray]) -> None:
+        file = io.BytesIO()
+        named = {f"{group}/{i}": a for group, some in arrays.items() for i, a in enumerate(some)}
+        np.savez(file, state=np.array(json.dumps(self.saved._asdict())), **named)
+        write_atomic(self._path, file.getvalue())
 
-    def _best_weights(self) -> list[np.ndarray]:
-        return self._early_stopping.best_weights or []
+
+@contextlib.contextmanager
+def _changed(layers: Sequence[keras.layers.Layer], **attributes: float) -> Iterator[None]:
+    """Layers that have other attributes for a while."""
+    before = [(layer, name, getattr(layer, name)) for layer in layers for name in attributes]
+    for layer, name, _ in before:
+        setattr(layer, name, attributes[name])
+    try:
+        yield
+    finally:
+        for layer, name, value in before:
+            setattr(layer, name, value)
 
 
-def _write(path: Path, saved: Saved, arrays: dict[str, list[np.ndarray]]) -> None:
-    file = io.BytesIO()
-    named = {f"{group}/{i}": a for group, values in arrays.items() for i, a in enumerate(values)}
-    np.savez(file, state=np.array(json.dumps(saved._asdict())), **named)
-    write_atomic(path, file.getvalue())
+def _values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def _assign(variables: Sequence[keras.Variable], values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _read(path: Path) -> tuple[Saved, dict[str, list[np.ndarray]] | None]:
     """The saved state and arrays; an empty state and None where nothing was saved."""
     if not path.is_file():
-        return Saved(epochs=0, stopped=False, history=[], seconds=0.0, callbacks={}), None
+        return Saved(0, epochs=0, stopped=False, history=[], seconds=0.0, callbacks={}), None
     with np.load(path, allow_pickle=False) as file:
-        groups: dict[str, list[np.ndarray]] = {"variables": [], "best": []}
+        groups: dict[str, list[np.ndarray]] = {"model": [], "optimizer": [], "best": []}
         for name in file.files:  # In the order in which they were written
             if name != "state":
                 groups[name.partition("/")[0]].append(file[name])

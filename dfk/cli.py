@@ -1,8 +1,9 @@
-"""The `dfk` command. What is heavy is imported by the command that needs it."""
+"""The `dfk` command: finds what is asked for and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging as standard_logging
 import os
 import shlex
@@ -12,41 +13,32 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import logging
 
 import dfk
-from dfk import config
 from dfk.errors import DfkError
 
-_USAGE = """\
-dfk tells which generator made an image.
+# Each is a module of `dfk.commands`, imported only when it is called.
+COMMANDS = {
+    "train": "train, evaluate and report an experiment, or a suite of them",
+    "predict": "tell which generator made each of some images",
+    "evaluate": "score a model on a labelled set",
+    "explain": "draw where a model looked",
+    "audit": "tell what in a data set will fool a classifier",
+    "compare": "test whether two models differ, and on which images",
+    "info": "tell what a model is and where it comes from",
+    "export": "write a model as a SavedModel for TensorFlow Serving",
+    "benchmark": "put an exported model under load",
+}
 
-usage: dfk COMMAND [--flag=value ...]
-
-commands:
-  train      train, evaluate and report an experiment
-
-dfk COMMAND --help explains a command, dfk --version prints the version.
-
-example:
-  dfk train --data_dir=demo --image_size=64 --epochs=2
-"""
-
-_TRAIN_EXAMPLES = """\
-Trains, evaluates and reports an experiment: flags in, a table and a report out.
-
-Examples:
-    dfk train --data_dir=demo --image_size=64 --epochs=2
-    dfk train --flagfile=my.flags --data_dir=data/mine --resume
-"""
+_EXAMPLE = "dfk train --data_dir=demo --image_size=64 --epochs=2"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `dfk`; returns the exit code: 0 done, 1 inputs that cannot be used, 2 wrong usage."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[list[str]], int]] = {"train": train}
-    command = arguments[0] if arguments else "--help"
-    if command in commands:
-        return commands[command](arguments[1:])
+    command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if command in COMMANDS:
+        module = importlib.import_module(f"dfk.commands.{command}")
+        return call(module.main, rest, program=f"dfk {command}", resumable=command == "train")
     if command in ("-h", "--help", "help"):
-        print(_USAGE, end="")
+        print(_help(), end="")
         return 0
     if command == "--version":
         print(dfk.__version__)
@@ -54,40 +46,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _fail(f"no command {command!r}; dfk --help lists them", 2)
 
 
-def train(
-    arguments: list[str], program: str = "dfk train", doc: str | None = _TRAIN_EXAMPLES
+def call(
+    command: Callable[[list[str]], int],
+    arguments: list[str],
+    *,
+    program: str,
+    resumable: bool = True,
 ) -> int:
-    """Trains what the flags say and prints the table of all experiments; returns the exit code."""
-    if any(argument in ("-h", "-help", "--help", "--helpfull") for argument in arguments):
-        print(f"{doc}\nFlags (also in files, --flagfile=FILE; the later one wins):")
-        print(config.flags_help())
-        return 0
+    """Runs `command(arguments)`; what a user can mend becomes a message and an exit code.
+
+    Args:
+        command: returns an exit code.
+        arguments: what was given after the name of the program.
+        program: how the user called it, for the line that continues an interrupted run.
+        resumable: whether it takes --resume.
+    """
     try:
-        settings = config.parse(arguments)
-        _prepare_logging()
-        _train(settings)
+        return command(arguments)
     except KeyboardInterrupt:
+        if not resumable:
+            return _fail("interrupted", 130)
         rest = [a for a in arguments if not a.lstrip("-").startswith("overwrite")]
         resumed = rest if "--resume" in rest else [*rest, "--resume"]
         return _fail(f"interrupted; continue with\n  {program} {shlex.join(resumed)}", 130)
     except DfkError as error:
         return _fail(str(error), error.exit_code)
+    except SystemExit as end:  # argparse, when it has printed its help
+        return int(end.code or 0)
+    except BrokenPipeError:  # Whoever read the results has seen enough, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         return _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
-    return 0
 
 
-def _train(settings: config.Config) -> None:
-    from dfk import runs, training
-    from dfk.evaluation.results import write_results
-
-    training.run(settings)
-    output_dir = settings.run_dir.parent
-    print(write_results(output_dir))
-    print(f"table   {output_dir / 'results.md'}\nreport  {settings.run_dir / runs.REPORT}")
-
-
-def _prepare_logging() -> None:
+def prepare_logging() -> None:
     """Plain messages on stderr, without TensorFlow's start-up lines unless its variable asks."""
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
@@ -96,6 +89,15 @@ def _prepare_logging() -> None:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         with _stderr_closed():
             import tensorflow  # noqa: F401
+
+
+def keep_stderr() -> None:
+    """From here on only Python writes to stderr: libjpeg comments on damaged files there."""
+    if sys.stderr is not sys.__stderr__:  # Someone has put it elsewhere, as tests do.
+        return
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 @contextlib.contextmanager
@@ -110,6 +112,23 @@ def _stderr_closed() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:9}  {what}" for name, what in COMMANDS.items())
+    return f"""\
+dfk tells which generator made an image.
+
+usage: dfk COMMAND [...]
+
+commands:
+{commands}
+
+dfk COMMAND --help explains a command, dfk --version prints the version.
+
+example:
+  {_EXAMPLE}
+"""
 
 
 def _fail(message: str, code: int) -> int:

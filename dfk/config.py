@@ -13,10 +13,11 @@ from absl import flags
 
 from dfk.errors import UsageError
 
-MODELS = ("deepfakenet",)
+MODELS = ("deepfakenet", "vgg16", "ensemble", "svm", "svm_forensic")
+ENSEMBLE_METHODS = ("confidence", "average", "stacked")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 # They say how to start a run, not what it is: `config.flags` leaves them out.
-TRANSIENT = ("resume", "overwrite")
+TRANSIENT = ("suite", "resume", "overwrite")
 
 
 def _knob(
@@ -56,6 +57,10 @@ class Config:
     resume: bool = _knob(False, "Start, continue or print: whatever the run's folder calls for.")
     overwrite: bool = _knob(False, "Delete the run's folder first.")
     seed: int = _knob(0, "Seed of weights, order, augmentation and dropout.", low=0)
+    export: bool = _knob(False, "Write the model as a SavedModel for TF Serving, too.")
+    suite: tuple[str, ...] = _knob(
+        (), "Flag files of experiments to run in order; the other flags hold for each of them."
+    )
 
     # Model
     model: str = _knob("deepfakenet", "What to train.", choices=MODELS)
@@ -65,12 +70,41 @@ class Config:
     precision: str = _knob(
         "auto", "auto: bfloat16 where the CPU or GPU computes in it.", choices=PRECISIONS
     )
+    dropout: tuple[str, ...] = _knob(
+        ("0.25", "0.3", "0.4"), "DeepFakeNet's dropout rate after each of its three blocks."
+    )
+    input_range: tuple[str, ...] = _knob(
+        ("0", "1"), "What DeepFakeNet maps the pixel values 0 and 255 to."
+    )
+    vgg16_weights: str = _knob(
+        "imagenet", "VGG16's start: `imagenet`, `none` (with BatchNormalization), or a file."
+    )
+    members: tuple[str, ...] = _knob(
+        (), "Runs that an ensemble combines: names within output_dir, or paths with a slash."
+    )
+    method: str = _knob(
+        "confidence", "How an ensemble combines its members.", choices=ENSEMBLE_METHODS
+    )
 
     # Training
     epochs: int = _knob(50, "Most epochs; early stopping may end sooner.", low=1)
     batch_size: int = _knob(32, "Images per step, over all devices.", low=1)
-    learning_rate: float = _knob(0.05, "Of SGD with Nesterov momentum.", low=0)
+    optimizer: str = _knob("sgd", "sgd: with Nesterov momentum.", choices=("sgd", "adam"))
+    learning_rate: float = _knob(0.05, "Of the optimizer, at the start.", low=0)
     momentum: float = _knob(0.9, "Of SGD.", low=0, high=1)
+    head_epochs: int = _knob(
+        3, "VGG16 with given weights: epochs that train its head only, on a frozen base.", low=0
+    )
+    fine_tune_from: str = _knob(
+        "block4", "VGG16 with given weights: the block from which on the base trains after that."
+    )
+    fine_tune_learning_rate: float = _knob(1e-5, "The learning rate from then on.", low=0)
+    class_weight: tuple[str, ...] = _knob(
+        (), "class:weight, ...: how much an image of a class counts in the loss; 1 if not named."
+    )
+    sampling: str = _knob(
+        "shuffled", "balanced: draws every class equally often.", choices=("shuffled", "balanced")
+    )
     plateau_factor: float = _knob(
         0.5, "Multiplies the learning rate when the holdout loss stalls.", low=0, high=1
     )
@@ -81,6 +115,11 @@ class Config:
     augment: tuple[str, ...] = _knob(
         ("flip", "rotate=10", "jitter=0.1"),
         "Training augmentations in their order, name or name=strength; empty for none.",
+    )
+    mixup_alpha: float = _knob(0.0, "MixUp's Beta(alpha, alpha); 0 for none.", low=0)
+    cutmix_alpha: float = _knob(0.0, "CutMix's Beta(alpha, alpha); 0 for none.", low=0)
+    switch_prob: float = _knob(
+        0.5, "With both, the share of batches that CutMix mixes.", low=0, high=1
     )
     train_crop: int = _knob(
         0, "Train on random crops of this side, test on whole images; 0 for whole.", low=0
@@ -96,18 +135,42 @@ class Config:
         lines = []
         for field in dataclasses.fields(self):
             if field.name not in TRANSIENT:
-                value = getattr(self, field.name)
-                text = ",".join(value) if isinstance(value, tuple) else value
-                lines.append(f"--{field.name}={text}")
+                lines.append(f"--{field.name}={_text(getattr(self, field.name))}")
         return "\n".join(lines) + "\n"
 
 
-def parse(arguments: Sequence[str]) -> Config:
-    """Reads command line arguments, flag files included, into a Config.
+def parse(arguments: Sequence[str]) -> list[Config]:
+    """Reads command line arguments, flag files included: one Config, or one per member of a suite.
+
+    Each member of a suite is read as `--flagfile=MEMBER` followed by the flags that stand
+    beside `--suite`, so that these win.
 
     Raises:
-        UsageError: for an unknown flag, a value out of range, or words that are no flag.
+        UsageError: for an unknown flag, a value out of range, words that are no flag, or a
+            flag that means one experiment beside a suite of several.
     """
+    config, given = _parse_one(arguments)
+    if not config.suite:
+        if not config.experiment:
+            stem = _flag_file_stem(arguments)
+            config = dataclasses.replace(config, experiment=stem or config.model)
+        _check(config)
+        return [config]
+    for name in ("experiment", "model", "members"):
+        if name in given:
+            raise UsageError(f"--{name} beside --suite: each flag file of a suite has its own")
+    beside = [f"--{name}={text}" for name, text in given.items() if name != "suite"]
+    configs = []
+    for member in config.suite:
+        configs += parse([f"--flagfile={member}", *beside])
+    names = [config.experiment for config in configs]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--suite: several experiments share a name: {', '.join(names)}")
+    return configs
+
+
+def _parse_one(arguments: Sequence[str]) -> tuple[Config, dict[str, str]]:
+    """The configuration, and the flags that were given, flag files included, as text."""
     values = _flag_values()
     try:
         rest = values(["dfk", *arguments])[1:]
@@ -116,11 +179,8 @@ def parse(arguments: Sequence[str]) -> Config:
     if rest:
         raise UsageError(f"unexpected argument {rest[0]!r}; flags look like --name=value")
     config = Config(**{name: _value(values[name].value) for name in _fields()})
-    if not config.experiment:
-        stem = _flag_file_stem(arguments)
-        config = dataclasses.replace(config, experiment=stem or config.model)
-    _check(config)
-    return config
+    given = {name: _text(getattr(config, name)) for name in _fields() if values[name].present}
+    return config, given
 
 
 def flags_help() -> str:
@@ -156,6 +216,10 @@ def _flag_values() -> flags.FlagValues:
     return values
 
 
+def _text(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
 def _value(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -177,7 +241,45 @@ def _check(config: Config) -> None:
         raise UsageError(f"--experiment={config.experiment}: it must be a name, not a path")
     if config.resume and config.overwrite:
         raise UsageError("--resume and --overwrite contradict each other")
+    if config.export and config.model.startswith("svm"):
+        raise UsageError(
+            f"--export: TF Serving serves only Keras models, --model={config.model} is none; "
+            "in a suite, export the others with `dfk export RUN`"
+        )
+    if bool(config.members) != (config.model == "ensemble"):
+        raise UsageError("--members and --model=ensemble go together")
+    if len(_numbers(config, "dropout")) != 3:
+        raise UsageError("--dropout: DeepFakeNet has three blocks, name three rates")
+    if len(bounds := _numbers(config, "input_range")) != 2 or bounds[0] >= bounds[1]:
+        raise UsageError("--input_range: two numbers, the lower one first")
+    class_weights(config)
     if config.image_size and config.train_crop > config.image_size:
         raise UsageError(
             f"--train_crop={config.train_crop} is larger than --image_size={config.image_size}"
         )
+
+
+def _numbers(config: Config, name: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, getattr(config, name)))
+    except ValueError:
+        text = _text(getattr(config, name))
+        raise UsageError(f"--{name}={text}: numbers with commas between them") from None
+
+
+def class_weights(config: Config) -> dict[str, float]:
+    """`--class_weight` as a dictionary from class names to positive weights.
+
+    Raises:
+        UsageError: for an item that is not class:weight.
+    """
+    weights = {}
+    for item in config.class_weight:
+        name, _, weight = item.rpartition(":")
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            weights[name] = 0.0
+        if not name or not weights[name] > 0:
+            raise UsageError(f"--class_weight: {item!r} is not class:weight, as in 0:1.9,4:1.7")
+    return weights

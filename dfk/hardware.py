@@ -33,6 +33,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_bytes() -> float:
+    """Main memory of this machine; infinite where the system does not tell."""
+    if not hasattr(os, "sysconf"):
+        return float("inf")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def gpus() -> list[str]:
     """The names of the GPUs that TensorFlow sees."""
     return [details.get("device_name", "GPU") for details in _gpu_details()]

@@ -25,7 +25,8 @@ from dfk.errors import UsageError
 from dfk.files import write_atomic, write_json
 
 FLAGS, ENVIRONMENT, METRICS = "config.flags", "environment.json", "metrics.json"
-MODEL, HISTORY, PREDICTIONS = "model.keras", "history.csv", "predictions.csv"
+MODEL, SVM_MODEL = "model.keras", "model.skops"
+HISTORY, PREDICTIONS = "history.csv", "predictions.csv"
 SUBMISSION, REPORT, CHECKPOINT = "submission.csv", "report.html", "checkpoint.npz"
 
 _PACKAGES = ("tensorflow", "keras", "keras-cv", "scikit-learn", "numpy", "pillow")
@@ -57,7 +58,7 @@ def check(config: Config) -> None:
     if not config.resume:
         raise UsageError(
             f"{run_dir} is there already: --resume continues it, --overwrite starts it anew, "
-            "--experiment=NAME keeps both"
+            "--experiment=NAME or --output_dir=DIR keeps both"
         )
     difference = _difference((run_dir / FLAGS).read_text(), config.to_flags())
     if difference:
@@ -77,17 +78,23 @@ def prepared(config: Config, environment: dict[str, Any]) -> Iterator[None]:
     """
     run_dir = config.run_dir
     if config.overwrite and run_dir.exists():
-        with _locked(run_dir):
+        with locked(run_dir):
             # Renamed first: killed in between, no half-deleted run is left under its name.
             doomed = run_dir.with_name(f".{run_dir.name}.deleted")
             shutil.rmtree(doomed, ignore_errors=True)
             run_dir.rename(doomed)
             shutil.rmtree(doomed)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with _locked(run_dir):
+    with locked(run_dir):
         write_atomic(run_dir / FLAGS, config.to_flags())
         _check_environment(config, environment)
-        yield
+        try:
+            yield
+        except UsageError:
+            # Nothing has been trained yet: the flags can be mended and given again.
+            if {path.name for path in run_dir.iterdir()} <= {FLAGS, ENVIRONMENT}:
+                shutil.rmtree(run_dir)
+            raise
 
 
 def _check_environment(config: Config, environment: dict[str, Any]) -> None:
@@ -104,17 +111,21 @@ def _check_environment(config: Config, environment: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes off a run; the system lifts the lock when the process ends."""
+def locked(path: Path) -> Iterator[None]:
+    """Keeps other processes off a folder or file; the system lifts it when the process ends.
+
+    Raises:
+        UsageError: if another process holds it.
+    """
     if fcntl is None:
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(f"another process is at work on {folder}") from error
+            raise UsageError(f"another process is at work on {path}") from error
         yield
     finally:
         os.close(descriptor)
@@ -140,15 +151,20 @@ def environment(data: dict[str, Any]) -> dict[str, Any]:
 
 def _difference(before: str, now: str) -> str:
     """The flags that differ, old and new; a moved output folder is no difference."""
-    old, new = (
-        dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-        for text in (before, now)
-    )
+    old, new = _values(before), _values(now)
     return "\n".join(
         f"  {flag}={old.get(flag, '(absent)')} then, {new.get(flag, '(absent)')} now"
         for flag in sorted(old.keys() | new.keys())
         if flag != "--output_dir" and old.get(flag) != new.get(flag)
     )
+
+
+def _values(flags: str) -> dict[str, str]:
+    """Flag -> value; members within the output folder without it."""
+    values = dict(line.split("=", 1) for line in flags.splitlines() if "=" in line)
+    folder = os.path.join(values.get("--output_dir", ""), "")
+    members = values.get("--members", "").split(",")
+    return values | {"--members": ",".join(member.removeprefix(folder) for member in members)}
 
 
 def _version(package: str) -> str | None:

@@ -26,3 +26,24 @@ def logged(caplog):
     """What absl logged, from INFO up: `logged.text`."""
     with caplog.at_level("INFO", logger="absl"):
         yield caplog
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """The folder of the versions of an exported ensemble, beside its `model.keras`."""
+    from dfk.export import export
+    from tests.networks import ensemble
+
+    run_dir = tmp_path_factory.mktemp("runs") / "my ensemble"
+    run_dir.mkdir()
+    ensemble().save(run_dir / "model.keras")
+    return export(run_dir).folder.parent
+
+
+@pytest.fixture(scope="session")
+def server(exported):
+    """A server on it, in another process."""
+    from dfk.serving.client import serving
+
+    with serving(exported, "my_ensemble") as running:
+        yield running

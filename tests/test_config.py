@@ -8,8 +8,13 @@ from dfk import config
 from dfk.errors import UsageError
 
 
+def _parse(*arguments):
+    (parsed,) = config.parse(arguments)
+    return parsed
+
+
 def test_defaults_are_row_2_of_the_study():
-    parsed = config.parse(["--data_dir=images"])
+    parsed = _parse("--data_dir=images")
     assert (parsed.model, parsed.experiment) == ("deepfakenet", "deepfakenet")
     assert (parsed.image_size, parsed.batch_size) == (128, 32)
     assert parsed.augment == ("flip", "rotate=10", "jitter=0.1")
@@ -19,17 +24,17 @@ def test_the_experiment_is_named_after_the_flag_file(tmp_path):
     file = tmp_path / "wide.flags"
     file.write_text("# a comment\n--data_dir=images\n--epochs=3\n--augment=flip\n")
     for arguments in ([f"--flagfile={file}"], ["--flagfile", str(file)]):
-        parsed = config.parse([*arguments, "--epochs=4"])
+        parsed = _parse(*arguments, "--epochs=4")
         assert (parsed.experiment, parsed.epochs, parsed.augment) == ("wide", 4, ("flip",))
-    assert config.parse([f"--flagfile={file}", "--experiment=mine"]).experiment == "mine"
+    assert _parse(f"--flagfile={file}", "--experiment=mine").experiment == "mine"
 
 
 def test_to_flags_repeats_the_configuration(tmp_path):
-    parsed = config.parse(["--data_dir=a b", "--augment=", "--learning_rate=1e-4", "--resume"])
+    parsed = _parse("--data_dir=a b", "--augment=", "--learning_rate=1e-4", "--resume")
     file = tmp_path / "again.flags"
     file.write_text(parsed.to_flags())
     assert "resume" not in parsed.to_flags()
-    assert config.parse([f"--flagfile={file}"]) == dataclasses.replace(parsed, resume=False)
+    assert _parse(f"--flagfile={file}") == dataclasses.replace(parsed, resume=False)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +50,13 @@ def test_to_flags_repeats_the_configuration(tmp_path):
         (["--data_dir=x", "--experiment=../up"], "must be a name"),
         (["--data_dir=x", "--resume", "--overwrite"], "contradict"),
         (["--data_dir=x", "--image_size=64", "--train_crop=80"], "larger than"),
+        (["--data_dir=x", "--model=ensemble"], "--members and --model=ensemble"),
+        (["--data_dir=x", "--members=a,b"], "--members and --model=ensemble"),
+        (["--data_dir=x", "--dropout=a,b,c"], "--dropout=a,b,c"),
+        (["--data_dir=x", "--dropout=0.1,0.2"], "three"),
+        (["--data_dir=x", "--input_range=1,0"], "--input_range"),
+        (["--data_dir=x", "--class_weight=4"], "'4' is not class:weight"),
+        (["--data_dir=x", "--class_weight=4:-1"], "'4:-1' is not class:weight"),
     ],
 )
 def test_a_wrong_flag_is_named(arguments, message):
@@ -56,3 +68,39 @@ def test_the_help_explains_every_flag():
     text = config.flags_help()
     for field in dataclasses.fields(config.Config):
         assert field.name in text
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """A suite of two flag files, and the suite's own."""
+    (tmp_path / "first.flags").write_text("--model=deepfakenet\n--epochs=9\n--seed=5\n")
+    (tmp_path / "second.flags").write_text("--model=svm\n--epochs=9\n")
+    members = f"{tmp_path}/first.flags,{tmp_path}/second.flags"
+    (tmp_path / "all.flags").write_text(f"--data_dir=images\n--suite={members}\n--epochs=3\n")
+    return tmp_path / "all.flags"
+
+
+def test_flags_beside_a_suite_win_over_its_members(suite):
+    first, second = config.parse([f"--flagfile={suite}", "--limit=7"])
+    assert (first.experiment, second.experiment) == ("first", "second")
+    assert (first.model, second.model) == ("deepfakenet", "svm")
+    assert (first.epochs, first.seed, first.limit, first.data_dir) == (3, 5, 7, "images")
+    assert second.seed == 0
+    assert "suite" not in first.to_flags()
+
+
+@pytest.mark.parametrize("flag", ["--experiment=x", "--model=svm", "--members=a,b"])
+def test_a_suite_refuses_what_means_one_experiment(suite, flag):
+    with pytest.raises(UsageError, match="beside --suite"):
+        config.parse([f"--flagfile={suite}", flag])
+
+
+def test_a_suite_of_two_runs_of_one_name_is_refused(suite):
+    member = suite.parent / "first.flags"
+    with pytest.raises(UsageError, match="share a name"):
+        config.parse(["--data_dir=x", f"--suite={member},{member}"])
+
+
+def test_class_weights_are_a_dictionary():
+    parsed = _parse("--data_dir=x", "--class_weight=0:1.9,a:b:4")
+    assert config.class_weights(parsed) == {"0": 1.9, "a:b": 4.0}

@@ -28,7 +28,7 @@ def data_dir(tmp_path_factory):
 
 def _config(data_dir, output_dir, *more):
     arguments = [f"--data_dir={data_dir}", f"--output_dir={output_dir}", "--image_size=16"]
-    return config.parse([*arguments, "--epochs=3", "--batch_size=16", *more])
+    return config.parse([*arguments, "--epochs=3", "--batch_size=16", *more])[0]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_the_model_is_float32_and_carries_its_contract(finished):
 
 def test_the_saved_flags_repeat_the_run(finished, tmp_path):
     settings, metrics = finished
-    again = config.parse(
+    (again,) = config.parse(
         [f"--flagfile={settings.run_dir / runs.FLAGS}", f"--output_dir={tmp_path}"]
     )
     assert again.experiment == settings.experiment
@@ -150,7 +150,7 @@ def test_overwrite_starts_anew(data_dir, tmp_path):
 
 def test_a_run_that_another_process_is_at_is_left_alone(finished):
     settings, _ = finished
-    with runs._locked(settings.run_dir), pytest.raises(UsageError, match="another process"):
+    with runs.locked(settings.run_dir), pytest.raises(UsageError, match="another process"):
         training.run(dataclasses.replace(settings, overwrite=True))
     assert (settings.run_dir / runs.MODEL).is_file()
 

@@ -74,6 +74,22 @@ def jitter(images: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(tf.reshape(pixels, tf.shape(images)), 0, 255)
 
 
+def blur(images: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
+    """Blurs with a 3x3 Gaussian whose standard deviation is drawn from 0.1 to `sigma` pixels."""
+    drawn = _uniform(images, seed, (), min(0.1, sigma), sigma)
+    side = tf.exp(-1 / (2 * drawn**2))
+    weight = (side / (1 + 2 * side))[:, None, None, None]
+    for axis in (1, 2):
+        padding = [[0, 0]] * axis + [[1, 1]] + [[0, 0]] * (3 - axis)
+        padded = tf.pad(images, padding, "REFLECT")
+        before, after = (
+            tf.gather(padded, tf.range(tf.shape(images)[axis]) + shift, axis=axis)
+            for shift in (0, 2)
+        )
+        images = (1 - 2 * weight) * images + weight * (before + after)
+    return images
+
+
 def random_crop(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     """Cuts a `size` x `size` window at a place of its own from each image."""
     height, width = _size(images)
@@ -93,6 +109,7 @@ AUGMENTATIONS: dict[str, tuple[Augmentation, float]] = {
     "flip": (flip, 0.5),
     "rotate": (rotate, 10.0),
     "jitter": (jitter, 0.1),
+    "blur": (blur, 2.0),
 }
 
 

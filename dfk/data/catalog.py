@@ -197,7 +197,7 @@ def _read_csv(data_dir: Path, split: str, problems: list[Problem]) -> list[_Row]
         if (data_dir / split).is_dir():
             logging.warning("%s/ is left out: there is no %s.", split, source.name)
         return None
-    files = _list_images(data_dir / split)
+    files = list_images(data_dir / split)
     rows: list[_Row] = []
     seen: dict[str, int] = {}
     try:
@@ -210,21 +210,24 @@ def _read_csv(data_dir: Path, split: str, problems: list[Problem]) -> list[_Row]
                     Problem(f"{source.name}:1", f"the first line must name the columns {columns}")
                 )
                 return None
-            for values in reader:
-                if not values:
-                    continue
-                cells = dict(zip(header, values, strict=False))
-                image_id = cells.get("image_id", "").strip()
-                label = cells.get("label", "").strip()
-                origin = f"{source.name}:{reader.line_num}"
-                faults = _faults(image_id, label, "label" in header, seen, files, split)
-                seen.setdefault(image_id, reader.line_num)
-                problems += [Problem(origin, what, skippable) for what, skippable in faults]
-                if not faults:
-                    rows.append(_Row(image_id, files[image_id][0], label, origin))
+            lines = [
+                (reader.line_num, dict(zip(header, map(str.strip, values), strict=False)))
+                for values in reader
+                if values
+            ]
     except (UnicodeDecodeError, csv.Error) as error:
         problems.append(Problem(source.name, f"cannot be read as CSV in UTF-8: {error}"))
         return None
+    # A test split may have a column of labels without a label in it.
+    labelled = split != "test" or any(cells.get("label") for _, cells in lines)
+    for number, cells in lines:
+        image_id, label = cells.get("image_id", ""), cells.get("label", "")
+        origin = f"{source.name}:{number}"
+        faults = _faults(image_id, label, labelled, seen, files, split)
+        seen.setdefault(image_id, number)
+        problems += [Problem(origin, what, skippable) for what, skippable in faults]
+        if not faults:
+            rows.append(_Row(image_id, files[image_id][0], label, origin))
     if not seen:
         problems.append(Problem(source.name, "names no image"))
     unnamed = len(files.keys() - seen.keys())
@@ -261,7 +264,7 @@ def _faults(
     return faults
 
 
-def _list_images(folder: Path) -> dict[str, list[Path]]:
+def list_images(folder: Path) -> dict[str, list[Path]]:
     """Image files right inside `folder` by their stem; one listing instead of a stat per id."""
     files: dict[str, list[Path]] = {}
     if folder.is_dir():

@@ -12,6 +12,9 @@ import tensorflow as tf
 # Suffixes that a data set's images may carry, in any case.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 50_000_000
+# What `decode` raises outside a graph. TensorFlow quotes the file in some of its messages,
+# and trips over bytes that are no text.
+FAILURES = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, UnicodeDecodeError)
 _BYTES = [tf.TensorSpec([], tf.string)]
 _HEADER = 64  # Bytes; every format but JPEG states its size within them.
 
@@ -114,10 +117,10 @@ def reason(data: bytes) -> str:
         return "the file is empty"
     try:
         decode(tf.constant(data))
-    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
+    except FAILURES:
         try:
             return problem(tf.constant(data)).numpy().decode() or "damaged or cut off"
-        except tf.errors.InvalidArgumentError:  # Not even its header can be read
+        except FAILURES:  # Not even its header can be read
             return "damaged or cut off"
     return ""
 

@@ -1,8 +1,9 @@
-"""Split -> tf.data: shuffle, fetch, resize, augment, crop, batch, prefetch."""
+"""Split -> tf.data: shuffle or sample, fetch, resize, augment, crop, mix, weigh, prefetch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,8 +12,11 @@ from dfk.data import augment
 from dfk.data.catalog import Split
 from dfk.layers import Resizing
 
+# (images, labels, seed) -> (images, labels), as `mixing.make_mixer` gives it.
+Mixer = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
 # What the stateless draws of a run are for; each gets a seed of its own.
-_SHUFFLE, _AUGMENT, _CROP = range(3)
+_SHUFFLE, _AUGMENT, _CROP, _MIX, _SAMPLE = range(5)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -29,6 +33,9 @@ def make_dataset(
     training: bool = False,
     augmentations: Sequence[augment.Step] = (),
     crop: int = 0,
+    mixer: Mixer | None = None,
+    class_weight: Sequence[float] | None = None,
+    balanced: bool = False,
     seed: int = 0,
     first_epoch: int = 0,
     epochs: int = 1,
@@ -50,12 +57,17 @@ def make_dataset(
         training: shuffle, augment and crop.
         augmentations: as `augment.parse` gives them.
         crop: side of the random training crop; 0 for none.
+        mixer: what mixes the images and labels of a batch.
+        class_weight: C weights w; an image with the label y, mixed or not, weighs
+            sum_k w_k y_k. Keras' own `class_weight` would take the argmax of a mixed label.
+        balanced: draw every class equally often, with repetition, instead of every image once.
         seed: of the order and the augmentations.
         first_epoch, epochs: training epochs first_epoch..epochs-1, counted from 0.
 
     Returns:
         A dataset of known cardinality of (images float32 [B, H, W, 3] in 0..255, labels
-        float32 one-hot [B, C], zeros where unlabelled).
+        float32 one-hot [B, C], zeros where unlabelled), and weights float32 [B] if there is
+        a `class_weight`.
 
     Raises:
         ValueError: for an empty split, images of different sizes without an
@@ -80,17 +92,67 @@ def make_dataset(
     _check_crop(split, image_size, crop)
     per_epoch = steps_per_epoch(count, batch_size)
     steps = tf.data.Dataset.range(first_epoch * per_epoch, epochs * per_epoch)
+    order = _balanced_order if balanced else _shuffled_order
+    indices = order(split, seed, first_epoch, epochs, per_epoch * batch_size)
+    batches = indices.batch(batch_size, drop_remainder=True)
 
-    def drawn(step: tf.Tensor):
-        positions = step % per_epoch * batch_size + tf.range(batch_size, dtype=tf.int64)
-        order = _key(seed, _SHUFFLE, step // per_epoch)
-        indices = tf.random.experimental.index_shuffle(positions, order, count - 1)
+    def drawn(step: tf.Tensor, indices: tf.Tensor):
         images = augment.augment(fetch(indices), augmentations, _key(seed, _AUGMENT, step))
         if crop:
             images = augment.random_crop(images, crop, _key(seed, _CROP, step))
-        return images, tf.ensure_shape(tf.gather(labels, indices), [batch_size, classes])
+        targets = tf.ensure_shape(tf.gather(labels, indices), [batch_size, classes])
+        if mixer:
+            images, targets = mixer(images, targets, _key(seed, _MIX, step))
+        if class_weight is None:
+            return images, targets
+        return images, targets, tf.linalg.matvec(targets, tf.constant(class_weight, tf.float32))
 
-    return steps.map(drawn, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    # Of the steps, whose number is known; what comes out of a flat_map has none.
+    drawn_batches = tf.data.Dataset.zip(steps, batches).map(drawn, tf.data.AUTOTUNE)
+    cardinality = tf.data.experimental.assert_cardinality((epochs - first_epoch) * per_epoch)
+    return drawn_batches.apply(cardinality).prefetch(tf.data.AUTOTUNE)
+
+
+def _shuffled_order(
+    split: Split, seed: int, first_epoch: int, epochs: int, length: int
+) -> tf.data.Dataset:
+    """Indices of `length` images per epoch, each at most once, in an order of its own."""
+    last = len(split) - 1
+
+    def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
+        key = _key(seed, _SHUFFLE, epoch)
+        places = tf.data.Dataset.range(length)
+        return places.map(lambda i: tf.random.experimental.index_shuffle(i, key, last))
+
+    return tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_order)
+
+
+def _balanced_order(
+    split: Split, seed: int, first_epoch: int, epochs: int, length: int
+) -> tf.data.Dataset:
+    """Indices of `length` images per epoch, every class as often, each of its images in turn."""
+    classes = [np.flatnonzero(split.labels == label) for label in np.unique(split.labels)]
+
+    def rounds(epoch: int, label: int) -> tf.data.Dataset:
+        """The images of a class without end, in another order every time around."""
+        members = tf.constant(classes[label])
+        count = len(classes[label])
+
+        def pick(i: tf.Tensor) -> tf.Tensor:
+            key = _key(seed, _SAMPLE + label, epoch * length + i // count)
+            place = tf.random.experimental.index_shuffle(i % count, key, count - 1)
+            return tf.gather(members, place)
+
+        return tf.data.Dataset.counter().map(pick)
+
+    def epoch_order(epoch: int) -> tf.data.Dataset:
+        # The seed must be a number of Python's, so each epoch is a dataset of its own.
+        datasets = [rounds(epoch, label) for label in range(len(classes))]
+        drawn = tf.data.Dataset.sample_from_datasets(datasets, seed=seed * 1_000 + epoch)
+        return drawn.take(length)
+
+    orders = map(epoch_order, range(first_epoch, epochs))
+    return functools.reduce(tf.data.Dataset.concatenate, orders)
 
 
 def _fetcher(split: Split, image_size: int):

@@ -15,9 +15,11 @@ from dfk import runs
 from dfk.data.catalog import Split
 from dfk.data.pipeline import make_dataset
 from dfk.evaluation.report import Mistake, write_report
+from dfk.explain import Explainer, can_explain
 from dfk.files import write_csv
+from dfk.inference import load
 
-_MISTAKES = 12
+_MISTAKES = 3  # Of each class
 
 
 def predict(model: keras.Model, split: Split, *, batch_size: int) -> np.ndarray:
@@ -72,19 +74,34 @@ def write_run_report(
         history=_read_history(run_dir / runs.HISTORY),
         config=dict(line.removeprefix("--").split("=", 1) for line in flags),
         environment=json.loads((run_dir / runs.ENVIRONMENT).read_text()),
-        mistakes=worst_mistakes(split, probabilities, class_names),
+        mistakes=worst_mistakes(split, probabilities, class_names, _explainer(run_dir)),
         probabilities=probabilities,
         labels=split.labels,
     )
 
 
+def _explainer(run_dir: Path) -> Explainer | None:
+    classifier = load(run_dir)
+    return Explainer(classifier) if can_explain(classifier) else None
+
+
 def worst_mistakes(
-    split: Split, probabilities: np.ndarray, class_names: Sequence[str]
+    split: Split,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    explainer: Explainer | None = None,
 ) -> list[Mistake]:
-    """The errors that the model was surest of, surest first."""
+    """The three errors in each class that the model was surest of.
+
+    Args:
+        explainer: draws where the model looked; None where it cannot tell.
+    """
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != split.labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    worst = [
+        i for k in range(len(class_names)) for i in wrong[split.labels[wrong] == k][:_MISTAKES]
+    ]
     return [
         Mistake(
             image_id=split.ids[i],
@@ -92,6 +109,7 @@ def worst_mistakes(
             truth=class_names[split.labels[i]],
             predicted=class_names[predicted[i]],
             confidence=float(confidence[i]),
+            overlay=explainer.explain(split.images[i]).overlay() if explainer else None,
         )
         for i in worst
     ]

@@ -23,17 +23,22 @@ MAX_MISTAKES = 24
 MAX_CONFUSIONS = 6
 WIDE = 8  # more classes than this take the page's whole width
 THUMBNAIL = 200  # CSS pixels: no larger than this
+_TRAIN = "python run_experiments.py --flagfile={}/config.flags --output_dir=again"
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One wrong answer: uint8 `image` [H, W, 3] of any size, and `confidence` in 0..1."""
+    """One wrong answer: uint8 `image` [H, W, 3] of any size, and `confidence` in 0..1.
+
+    `overlay` is the image under a heat map of where the model looked, if that is known.
+    """
 
     image_id: str
     image: np.ndarray
     truth: str
     predicted: str
     confidence: float
+    overlay: np.ndarray | None = None
 
 
 def write_report(
@@ -47,6 +52,7 @@ def write_report(
     mistakes: Sequence[Mistake],
     probabilities: np.ndarray,
     labels: np.ndarray,
+    command: str | None = None,
 ) -> None:
     """Writes the report of one run to `path`, whole or not at all.
 
@@ -64,11 +70,13 @@ def write_report(
         mistakes: the wrong answers; the 24 most confident of them are shown.
         probabilities: float [N, C] of the reported split; N = 0 leaves reliability out.
         labels: int [N], the true classes.
+        command: what repeats it; None for the training of the run in the page's folder.
     """
     names = [str(row["class"]) for row in metrics.get("per_class", ())]
     matrix = np.asarray(metrics.get("confusion_matrix", ()), dtype=np.int64)
     worst_first = sorted(mistakes, key=lambda mistake: -mistake.confidence)[:MAX_MISTAKES]
-    page = _environment().get_template("report.html.j2").render(
+    page = render(
+        "report.html.j2",
         title=title,
         metrics=metrics,
         weakest=_weakest(metrics.get("per_class", ())),
@@ -79,13 +87,19 @@ def write_report(
         confusions=_confusions(matrix, names),
         wide=len(names) > WIDE,
         reliability=Markup(plots.reliability(probabilities, labels)) if len(labels) else None,
-        mistakes=[(mistake, *_thumbnail(mistake.image)) for mistake in worst_first],
+        mistakes=[(mistake, *_thumbnails(mistake)) for mistake in worst_first],
         config=list(_flat(config)),
         environment=list(_flat(environment)),
-        run_dir=path.parent,
+        command=command or _TRAIN.format(path.parent),
     )  # fmt: skip
-    # Names of files may hold bytes that are no text: a question mark, not a lost report.
-    write_atomic(path, page.encode(errors="replace"))
+    write_atomic(path, page)
+
+
+def render(template: str, **values: Any) -> bytes:
+    """Fills a page in; text is escaped, whatever it holds."""
+    page = _environment().get_template(template).render(**values)
+    # Names of files may hold bytes that are no text: a question mark, not a lost page.
+    return page.encode(errors="replace")
 
 
 def _environment() -> jinja2.Environment:
@@ -157,6 +171,12 @@ def _confusions(matrix: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]
         {"truth": names[i], "predicted": names[j], "n": wrong[i, j], "of": matrix[i].sum()}
         for i, j in largest[:MAX_CONFUSIONS]
     ]
+
+
+def _thumbnails(mistake: Mistake) -> tuple[str, str | None, int, int]:
+    """What `_thumbnail` gives for the image, its overlay's data URI in second place."""
+    uri, *size = _thumbnail(mistake.image)
+    return uri, None if mistake.overlay is None else _thumbnail(mistake.overlay)[0], *size
 
 
 def _thumbnail(image: np.ndarray) -> tuple[str, int, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 from dfk import runs
 from dfk.data.catalog import Catalog
+from dfk.evaluation.comparison import mcnemar, read_correct
 from dfk.files import write_atomic, write_json
 
 # Accuracy on the UniBuc validation split, as the study states it.
@@ -27,6 +29,7 @@ _HEADER = (
     "accuracy",
     "95 % interval",
     "published",
+    "p against the row above",
     "macro F1",
     "weakest F1",
     "ECE",
@@ -42,7 +45,9 @@ def write_results(output_dir: Path) -> str:
     study = list(PUBLISHED)
     rank = {name: i for i, name in enumerate(study)}
     found.sort(key=lambda m: (rank.get(m["experiment"], len(study)), m["experiment"]))
-    table = _markdown([_HEADER, *map(_row, found)])
+    pairs = itertools.pairwise([None, *found])
+    rows = [_row(row, _p_value(output_dir, row, above)) for above, row in pairs]
+    table = _markdown([_HEADER, *rows])
     write_json(output_dir / "results.json", found)
     write_atomic(output_dir / "results.md", f"# Results\n\n{table}")
     return table
@@ -65,7 +70,22 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def _row(metrics: dict[str, Any]) -> tuple[str, ...]:
+def _p_value(
+    output_dir: Path, metrics: dict[str, Any], above: dict[str, Any] | None
+) -> float | None:
+    """McNemar's p between two rows; None for the first, and where they share no image."""
+    if above is None or metrics["data_dir"] != above["data_dir"]:
+        return None
+    answers = [
+        read_correct(output_dir / row["experiment"] / runs.PREDICTIONS) for row in (metrics, above)
+    ]
+    try:
+        return mcnemar(*answers).p_value
+    except ValueError:
+        return None
+
+
+def _row(metrics: dict[str, Any], p_value: float | None) -> tuple[str, ...]:
     low, high = metrics["accuracy_ci95"]
     published = metrics["published_accuracy"]
     weakest = min((c for c in metrics["per_class"] if c["support"]), key=lambda c: c["f1"])
@@ -77,6 +97,7 @@ def _row(metrics: dict[str, Any]) -> tuple[str, ...]:
         f"{metrics['accuracy']:.2%}",
         f"{low:.1%} to {high:.1%}",
         f"{published:.2%}" if published else "",
+        "" if p_value is None else f"{p_value:.2g}",
         f"{metrics['macro_f1']:.3f}",
         f"{weakest['f1']:.3f} ({weakest['class']})",
         f"{metrics['ece']:.3f}",

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+from dfk.models import deepfakenet, forensic, vgg
 from dfk.models.classifier import class_names_of, classifier, logits_of, network_of
-from dfk.models.deepfakenet import SMALLEST_IMAGE, DeepFakeNet
-from dfk.models.svm import SVM
-from dfk.models.vgg import VGG16, WeightsError, check_weights, set_trainable_from
+from dfk.models.deepfakenet import DeepFakeNet
+from dfk.models.ensemble import Ensemble, fit_ensemble, load_member, member_weights_of, members_of
+from dfk.models.svm import PENALTY, SVM
+from dfk.models.vgg import (
+    VGG16,
+    WeightsError,
+    check_weights,
+    has_batch_norm,
+    set_trainable_from,
+)
 
-# What `--model` names.
-BUILDERS = {"deepfakenet": DeepFakeNet}
+# The networks that `--model` names.
+BUILDERS = {"deepfakenet": DeepFakeNet, "vgg16": VGG16}
+
+# By `--model`, the least pixels a side of an image.
+SMALLEST_IMAGE = {
+    "deepfakenet": deepfakenet.SMALLEST_IMAGE,
+    "vgg16": vgg.SMALLEST_IMAGE,
+    "svm_forensic": forensic.SMALLEST_IMAGE,
+}
 
 __all__ = [
     "BUILDERS",
+    "PENALTY",
     "SMALLEST_IMAGE",
     "SVM",
     "VGG16",
     "DeepFakeNet",
+    "Ensemble",
     "WeightsError",
     "check_weights",
     "class_names_of",
     "classifier",
+    "fit_ensemble",
+    "has_batch_norm",
+    "load_member",
     "logits_of",
+    "member_weights_of",
+    "members_of",
     "network_of",
     "set_trainable_from",
 ]

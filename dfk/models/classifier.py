@@ -41,6 +41,18 @@ def classifier(
     return keras.Model(images, probabilities, name=name)
 
 
+def names_of(classes: int, class_names: Sequence[str] | None) -> tuple[str, ...]:
+    """`class_names`, or "0", "1", ... without them.
+
+    Raises:
+        ValueError: if they are not `classes` names.
+    """
+    names = tuple(class_names or map(str, range(classes)))
+    if len(names) != classes:
+        raise ValueError(f"{classes} classes, but {len(names)} class names")
+    return names
+
+
 def network_of(model: keras.Model) -> keras.Model:
     """The part of a `classifier` that is trained: resized images to logits."""
     return model.get_layer("network")

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from dfk import layers
-from dfk.models.classifier import InputShape, classifier
+from dfk.models.classifier import InputShape, classifier, names_of
 from dfk.models.seeds import Seeds
 
 # Pixels a side; three poolings leave nothing of a smaller image.
@@ -51,9 +51,7 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
     Raises:
         ValueError: if `class_names` are not `classes` names.
     """
-    class_names = tuple(class_names or map(str, range(classes)))
-    if class_names and len(class_names) != classes:
-        raise ValueError(f"{classes} classes, but {len(class_names)} class names")
+    class_names = names_of(classes, class_names)
     core = _network(classes, filters, dropout, input_range, seed, dtype)
     model = classifier(
         core,

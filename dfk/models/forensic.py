@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft
 
-SMALLEST = 8  # Pixels of a side
+SMALLEST_IMAGE = 8  # Pixels of a side
 BINS = 32  # Of a radial spectrum and of a colour histogram
 _BATCH_VALUES = 2**21  # Of pixels, worked on at a time: what a CPU's cache holds.
 
@@ -51,10 +51,10 @@ def features(images: Sequence[np.ndarray]) -> np.ndarray:
     for i, image in enumerate(images):
         sizes.setdefault(image.shape, []).append(i)
     for shape, indices in sizes.items():
-        if min(shape[:2]) < SMALLEST:
+        if min(shape[:2]) < SMALLEST_IMAGE:
             raise ValueError(
                 f"an image of {shape[1]} x {shape[0]} pixels is too small for forensic features, "
-                f"which need {SMALLEST} x {SMALLEST}"
+                f"which need {SMALLEST_IMAGE} x {SMALLEST_IMAGE}"
             )
         step = max(1, _BATCH_VALUES // math.prod(shape))
         for start in range(0, len(indices), step):
@@ -196,4 +196,4 @@ def _histogram(bins: np.ndarray, count: int) -> np.ndarray:
     return np.sqrt(counts.reshape(n, count) / bins.shape[1]).astype(np.float32)
 
 
-FEATURES = _features(np.zeros((1, SMALLEST, SMALLEST, 3), np.uint8)).shape[1]
+FEATURES = _features(np.zeros((1, SMALLEST_IMAGE, SMALLEST_IMAGE, 3), np.uint8)).shape[1]

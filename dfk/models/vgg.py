@@ -12,7 +12,8 @@ import keras
 from keras import ops
 
 from dfk import layers
-from dfk.models.classifier import InputShape, classifier, network_of
+from dfk.errors import UsageError
+from dfk.models.classifier import InputShape, classifier, names_of, network_of
 from dfk.models.seeds import Seeds
 
 # What keras.applications downloads, into the same cached file. It names neither publicly.
@@ -25,11 +26,11 @@ _MD5 = "6d6bbae143d832006294945121d1f1fc"
 # Of ImageNet, in the order blue, green, red: what the published weights were trained on.
 _MEAN_BGR = (103.939, 116.779, 123.68)
 
-# Five poolings leave nothing of a smaller image.
-_SMALLEST = 32
+# Pixels a side; five poolings leave nothing of a smaller image.
+SMALLEST_IMAGE = 32
 
 
-class WeightsError(ValueError):
+class WeightsError(UsageError):
     """VGG16's weights cannot be had; the message says why and what else can be given."""
 
 
@@ -81,14 +82,14 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
         WeightsError: if the weights cannot be downloaded, found, read, or do not fit.
         ValueError: if `class_names` are not `classes` names, or `input_shape` is too small.
     """
-    class_names = tuple(class_names or map(str, range(classes)))
-    if len(class_names) != classes:
-        raise ValueError(f"{classes} classes, but {len(class_names)} class names")
-    if any(side and side < _SMALLEST for side in input_shape[:2]):
-        raise ValueError(f"VGG16 needs images of {_SMALLEST}x{_SMALLEST}, got {input_shape}")
+    class_names = names_of(classes, class_names)
+    if any(side and side < SMALLEST_IMAGE for side in input_shape[:2]):
+        raise ValueError(
+            f"VGG16 needs images of {SMALLEST_IMAGE}x{SMALLEST_IMAGE}, got {input_shape}"
+        )
     path = check_weights(weights)
     if batch_norm is None:
-        batch_norm = path is None or _holds(path, "layers/functional/layers/batch_normalization")
+        batch_norm = has_batch_norm(path)
     seeds = Seeds(seed)
     base = _base(batch_norm, seeds, dtype)
     logits = _head(base.output, hidden, dropout, classes, seeds)
@@ -126,6 +127,11 @@ def check_weights(weights: str | Path | None) -> Path | None:
     if path.suffix != ".h5" or not h5py.is_hdf5(path):
         raise _error(weights, "this is not an .h5 file")
     return path
+
+
+def has_batch_norm(path: Path | None) -> bool:
+    """Whether VGG16 with what `check_weights` gave has BatchNormalization: fresh weights do."""
+    return path is None or _holds(path, "layers/functional/layers/batch_normalization")
 
 
 def set_trainable_from(model: keras.Model, layer: str | None) -> None:

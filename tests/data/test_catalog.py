@@ -42,6 +42,17 @@ def test_kaggle_layout(kaggle):
     assert test.labels.tolist() == [catalog.UNLABELLED] * 7
 
 
+def test_a_test_split_whose_labels_are_all_empty_is_unlabelled(kaggle):
+    path = kaggle / "test.csv"
+    header, *ids = path.read_text().split()
+    path.write_text("\n".join([f"{header},label", *(f"{i}," for i in ids)]))
+    assert catalog.read(kaggle).splits["test"].labels.tolist() == [catalog.UNLABELLED] * 7
+    path.write_text(path.read_text().replace(",\n", ",0\n", 1))
+    assert _problems(kaggle) == [
+        f"test.csv:{n}: the label of {i!r} is empty" for n, i in enumerate(ids[1:], 3)
+    ]
+
+
 def test_class_folder_layout(folders):
     data = catalog.read(folders)
     assert data.class_names == ("0", "1", "2", "3", "4")

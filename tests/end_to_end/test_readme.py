@@ -2,13 +2,14 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.datasets import write_kaggle
+from tests.datasets import write_folders, write_kaggle
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -24,10 +25,17 @@ def checkout(tmp_path):
         (tmp_path / name).symlink_to(ROOT / name)
     write_kaggle(
         tmp_path / "data" / "unibuc",
-        counts={"train": 400, "validation": 50, "test": 20},
+        counts={"train": 60, "validation": 20, "test": 10},
         classes="01234",
         size=100,
     )
+    (tmp_path / "photos").mkdir()
+    for i, path in enumerate(sorted((tmp_path / "data/unibuc/test").iterdir())[:3]):
+        shutil.copy(path, tmp_path / "photos" / f"{i}.png")
+    classes = ("camera", "gan", "diffusion")
+    made = write_folders(tmp_path / "made", counts={"train": 90}, classes=classes, size=40)
+    for name in classes:
+        (made / "train" / name).rename(tmp_path / name)
     return tmp_path
 
 
@@ -40,9 +48,19 @@ def test_the_readmes_commands_run_as_printed(checkout):
             )
             assert done.returncode == 0, f"{text}\n{done.stderr}"
             assert "Traceback" not in done.stderr
-    left = {path.name for path in (checkout / "runs").iterdir() if path.is_dir()}
-    assert left == {"quickstart", "deepfakenet", "look", "flips-only"}
-    assert (checkout / "runs" / "deepfakenet" / "submission.csv").is_file()
+    study = {"svm", "deepfakenet", "deepfakenet2", "vgg16", "ensemble"}
+    assert _runs(checkout / "runs") == {*study, "look", "unibuc", "mine"}
+    assert _runs(checkout / "runs/unibuc") == {*study, "svm_forensic", "flips-only", "blend"}
+    assert _runs(checkout / "runs/mine") == {"baseline", "cnn", "vgg", "both"}
+    for left in (
+        *("runs/unibuc/ensemble/submission.csv", "runs/ensemble/saved_model/1/saved_model.pb"),
+        *("scored/metrics.json", "answers.csv", "explained", "audit"),
+    ):
+        assert (checkout / left).exists()
+
+
+def _runs(folder):
+    return {path.name for path in folder.iterdir() if path.is_dir()}
 
 
 def _commands(language, text):

@@ -107,9 +107,9 @@ def arguments(names=("0", "1", "2", "3", "4"), n=60):
     }  # fmt: skip
 
 
-def mistake(confidence=0.8, image=None, image_id="0007", truth="1", predicted="2"):
+def mistake(confidence=0.8, image=None, image_id="0007", truth="1", predicted="2", overlay=None):
     image = np.zeros((100, 100, 3), np.uint8) if image is None else image
-    return Mistake(image_id, image, truth, predicted, confidence)
+    return Mistake(image_id, image, truth, predicted, confidence, overlay)
 
 
 def render(tmp_path, given=None, **changes) -> Page:
@@ -292,6 +292,16 @@ def test_mistakes_come_surest_first_and_not_without_end(tmp_path):
     many = [mistake(confidence=i / 100, image_id=f"id{i:02}") for i in range(30)]
     shown = re.findall(r"id\d\d", render(tmp_path, mistakes=many).text)
     assert shown == [f"id{i:02}" for i in range(29, 5, -1)]
+
+
+def test_where_the_model_looked_is_shown_below_a_mistake(tmp_path):
+    overlay = np.full((8, 8, 3), 7, np.uint8)
+    page = render(
+        tmp_path, mistakes=[mistake(image=np.zeros((8, 8, 3), np.uint8), overlay=overlay)]
+    )
+    np.testing.assert_array_equal(page.pictures()[1], overlay)
+    assert "Grad-CAM" in page.text
+    assert "Grad-CAM" not in render(tmp_path, mistakes=[mistake()]).text
 
 
 def test_no_mistakes(tmp_path):

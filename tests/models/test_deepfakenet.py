@@ -30,22 +30,6 @@ def test_pooling_before_relu_equals_the_order_of_the_study():
     np.testing.assert_array_equal(relu(pool(x)), pool(relu(x)))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_it_trains_saves_and_loads(dtype, tmp_path):
-    model = DeepFakeNet(input_shape=(16, 16, 3), classes=3, seed=1, dtype=dtype)
-    network = network_of(model)
-    network.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
-    before = [w.copy() for w in network.get_weights()]
-    network.train_on_batch(IMAGES, np.eye(3, dtype="float32")[[0, 1, 2, 0, 1, 2]])
-    assert not all(map(np.array_equal, before, network.get_weights()))
-    model.save(tmp_path / "m.keras")
-    loaded = keras.models.load_model(tmp_path / "m.keras")
-    probabilities = model.predict(IMAGES, verbose=0)
-    assert probabilities.dtype == np.float32
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(loaded.predict(IMAGES, verbose=0), probabilities, atol=1e-6)
-
-
 def test_images_of_another_size_are_resized_inside():
     model = DeepFakeNet(input_shape=(16, 16, 3), seed=1)
     resized = keras.ops.image.resize(IMAGES, (16, 16), interpolation="bilinear")
@@ -64,13 +48,6 @@ def test_the_seed_decides_the_weights():
     assert not all(map(np.array_equal, first, other))
     kernels = [w for w in first if w.shape == (3, 3, 32, 32)]
     assert len(kernels) == 1
-
-
-def test_weights_files_load(tmp_path):
-    model = DeepFakeNet(seed=1)
-    model.save_weights(tmp_path / "m.weights.h5")
-    loaded = DeepFakeNet(weights=tmp_path / "m.weights.h5", seed=2)
-    np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
 
 
 def test_class_names_must_fit():

@@ -144,20 +144,6 @@ def test_without_a_training_argument_it_infers(scratch):
     assert not np.allclose(scratch.model(IMAGES), scratch.model(IMAGES, training=True))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_it_saves_and_loads(scratch, bfloat16, dtype, tmp_path):
-    model = scratch.model if dtype == "float32" else bfloat16
-    model.save(tmp_path / "m.keras")
-    loaded = keras.models.load_model(tmp_path / "m.keras", safe_mode=True)
-    assert network_of(loaded).get_layer("block3_conv1").dtype_policy.name == dtype
-    probabilities = model.predict(IMAGES, verbose=0)
-    assert probabilities.dtype == np.float32
-    np.testing.assert_allclose(loaded.predict(IMAGES, verbose=0), probabilities, atol=1e-6)
-    # Fresh weights answer large logits, so that probabilities alone would say little.
-    logits = (network_of(x).predict(IMAGES, verbose=0) for x in (loaded, model))
-    np.testing.assert_allclose(*logits, rtol=1e-6)
-
-
 @pytest.mark.parametrize("arm", ["plain", "scratch"])
 def test_a_weights_file_says_which_arm_it_is(request, arm, tmp_path):
     model = request.getfixturevalue(arm)

@@ -1,0 +1,1 @@
+"""The commands of `dfk`, one file each: `NAME.main(arguments)` runs `dfk NAME`."""

@@ -1,0 +1,92 @@
+"""Tells what in a data set will fool a classifier: before training, without a model.
+
+Formats, sizes, modes and byte counts per class; images that occur twice or look alike, above all
+across splits; files that cannot be decoded; unbalanced classes; and a leakage probe: how well the
+files' metadata alone predict the label. Exit code 1 if files cannot be read.
+
+Examples:
+  dfk audit demo
+  dfk audit data/mine --output_dir=audit
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dfk.cli import keep_stderr, prepare_logging
+from dfk.commands.parser import Parser
+
+_SHOWN = 10
+
+
+def main(arguments: list[str]) -> int:
+    """Audits a folder; returns 1 if files of it cannot be read, else 0."""
+    parser = Parser("audit", __doc__)
+    parser.add_argument("data_dir", metavar="DIR", help="a data set in either layout, or `demo`")
+    parser.add_argument("--format", choices=["table", "json"], default="table")
+    parser.add_argument(
+        "--output_dir", type=Path, metavar="DIR", help="write audit.json and audit.html there"
+    )
+    options = parser.parse_args(arguments)
+    keep_stderr()
+    prepare_logging()
+    from tqdm import tqdm
+
+    from dfk.data.audit import audit
+    from dfk.data.demo import write_demo
+
+    folder = write_demo() if options.data_dir == "demo" else Path(options.data_dir)
+    found = audit(folder, progress=lambda files: tqdm(files, unit=" images", disable=None))
+    if options.output_dir:
+        _write(options.output_dir, found)
+    print(json.dumps(found, indent=2) if options.format == "json" else _text(found))
+    return 1 if found["unreadable"] or found["problems"] else 0
+
+
+def _write(folder: Path, found: dict) -> None:
+    from dfk.evaluation.report import render
+    from dfk.files import write_atomic, write_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "audit.json", found)
+    write_atomic(folder / "audit.html", render("audit.html.j2", **found))
+
+
+def _text(found: dict) -> str:
+    lines = [f"{found['data_dir']}", ""]
+    for split, counts in found["images"].items():
+        lines.append(f"{split:10}  {sum(counts.values())} images: {_counts(counts)}")
+    for row in found["classes"]:
+        size = row["bytes"]
+        lines += [
+            "",
+            f"class {row['class'] or '(no label)'}: {row['images']} images",
+            f"  formats {_counts(row['formats'])}; modes {_counts(row['modes'])}",
+            f"  sizes   {_counts(row['sizes'])}",
+            f"  bytes   {size['min']} to {size['max']}, median {size['median']}",
+        ]
+    for kind, title in (("duplicates", "same pixels"), ("near_duplicates", "look alike")):
+        pairs = found[kind]
+        lines += ["", f"{title}: {pairs['across']} pairs across splits, {pairs['within']} within"]
+        lines += [f"  {a}  {b}" for a, b in pairs["pairs"][:_SHOWN]]
+    if found["leakage"]:
+        lines += ["", _leakage(found["leakage"])]
+    unreadable = [f"{row['path']}: {row['reason']}" for row in found["unreadable"]]
+    lines += ["", *(f"not readable: {what}" for what in [*unreadable, *found["problems"]])]
+    lines += [f"WARNING: {warning}" for warning in found["warnings"]] or ["No warnings."]
+    return "\n".join(lines)
+
+
+def _leakage(probe: dict) -> str:
+    low, high = probe["accuracy_ci95"]
+    alone = ", ".join(f"{name} {value:.1%}" for name, value in probe["alone"].items())
+    return (
+        f"leakage probe: metadata alone predict {probe['accuracy']:.1%} of the labels "
+        f"(95 % interval {low:.1%} to {high:.1%}; chance {probe['chance']:.1%})\n"
+        f"  by one kind: {alone}"
+    )
+
+
+def _counts(values: dict[str, int]) -> str:
+    return ", ".join(f"{name or 'none'} {count}" for name, count in values.items())

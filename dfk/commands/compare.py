@@ -1,0 +1,61 @@
+"""Compares two models on the images that both have answered: McNemar's exact test.
+
+A and B are folders that `dfk train` or `dfk evaluate` has left, or their predictions.csv. The p is
+that of so uneven a split of the images on which only one of them is right, were both equally good.
+The table shows the first 20 images on which they disagree; csv and json list them all.
+
+Examples:
+  dfk compare runs/deepfakenet runs/vgg16
+  dfk compare runs/deepfakenet runs/vgg16 --format=csv
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+from dfk.commands.parser import Parser
+
+_SHOWN = 20
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the test and the images on which two models disagree; returns 0."""
+    parser = Parser("compare", __doc__)
+    parser.add_argument("a", metavar="A", type=Path, help="a run's folder or a predictions.csv")
+    parser.add_argument("b", metavar="B", type=Path, help="another")
+    parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
+    options = parser.parse_args(arguments)
+    from dfk.evaluation import comparison
+
+    found = comparison.compare(options.a, options.b)
+    if options.format == "json":
+        print(json.dumps(found._asdict() | {"test": found.test._asdict()}, indent=2))
+    elif options.format == "csv":
+        writer = csv.DictWriter(sys.stdout, comparison.KEYS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found.disagreements)
+    else:
+        print(_text(found, str(options.a), str(options.b)))
+    return 0
+
+
+def _text(found, a: str, b: str) -> str:
+    only_a, only_b, p_value = found.test
+    width = max(len(a), len(b))
+    verdict = "more than chance explains" if p_value < 0.05 else "no more than chance may explain"
+    lines = [
+        f"{found.n} labelled images that both have answered",
+        f"A  {a:{width}}  accuracy {found.accuracy_a:.2%}, {only_a} images right that B is not",
+        f"B  {b:{width}}  accuracy {found.accuracy_b:.2%}, {only_b} images right that A is not",
+        f"McNemar's exact test: p = {p_value:.3g}, {verdict}",
+        "",
+        f"They disagree on {len(found.disagreements)} images:",
+    ]
+    shown = found.disagreements[:_SHOWN]
+    lines += [f"  {r['image_id']}: {r['label']}; A {r['a']}, B {r['b']}" for r in shown]
+    if len(found.disagreements) > _SHOWN:
+        lines.append(f"  ... --format=csv lists all {len(found.disagreements)}")
+    return "\n".join(lines)

@@ -1,0 +1,117 @@
+"""Scores a model on a labelled set and reports it as a run is reported.
+
+The set has either layout that training reads; it may hold a single split, and fewer classes than
+the model. --class_map says which of the model's classes a label means where names differ; several
+labels may mean one class. Images that cannot be read are named and left out; the exit code is 1.
+
+With --output_dir, metrics.json, predictions.csv and report.html are written there.
+
+Examples:
+  dfk evaluate runs/ensemble --data_dir=demo
+  dfk evaluate runs/ensemble --data_dir=data/mine --class_map=stylegan2:gan --output_dir=mine
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import sys
+from pathlib import Path
+
+from dfk.cli import keep_stderr, prepare_logging
+from dfk.commands.parser import MODEL_HELP, Parser, pairs
+from dfk.errors import UsageError
+
+
+def main(arguments: list[str]) -> int:
+    """Scores a model on a labelled split; returns 1 if some images cannot be read, else 0."""
+    options = _parse(arguments)
+    keep_stderr()
+    prepare_logging()
+    from tqdm import tqdm
+
+    from dfk import inference
+    from dfk.data.catalog import describe
+    from dfk.evaluation import labelled, metrics
+
+    classifier = inference.load(options.model)
+    names = classifier.class_names
+    name, split, missing = labelled.read(options.data_dir, options.split, names, options.class_map)
+    bar = functools.partial(tqdm, desc=name, unit=" images", total=len(split), disable=None)
+    split, probabilities, unreadable = labelled.score(classifier, split, progress=bar)
+    result = {
+        "experiment": classifier.name,
+        "model": options.model,
+        "data_dir": options.data_dir,
+        "split": name,
+        **metrics.compute(split.labels, probabilities, names),
+    }
+    if options.output_dir:
+        _write(options, classifier, result, split, probabilities)
+    print(json.dumps(result, indent=2) if options.format == "json" else _text(result))
+    problems = [*missing, *unreadable]
+    if problems:
+        print(f"dfk: left out {len(problems)} images:\n{describe(problems)}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser("evaluate", __doc__)
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("--data_dir", required=True, metavar="DIR", help="the images, or `demo`")
+    parser.add_argument("--split", help="default: validation, else another that has labels")
+    parser.add_argument(
+        "--class_map", type=pairs, default={}, metavar="LABEL:CLASS,...", help="what labels mean"
+    )
+    parser.add_argument("--output_dir", type=Path, metavar="DIR", help="where to write the report")
+    parser.add_argument("--format", choices=["table", "json"], default="table")
+    options = parser.parse_args(arguments)
+    if options.output_dir and (options.output_dir / "config.flags").exists():
+        raise UsageError(
+            f"{options.output_dir} is the folder of a run; choose another --output_dir"
+        )
+    return options
+
+
+def _write(options: argparse.Namespace, classifier, result: dict, split, probabilities) -> None:
+    from dfk import runs
+    from dfk.evaluation import evaluate
+    from dfk.evaluation.report import write_report
+    from dfk.explain import Explainer, can_explain
+    from dfk.files import write_json
+
+    folder, names = options.output_dir, [row["class"] for row in result["per_class"]]
+    folder.mkdir(parents=True, exist_ok=True)
+    explainer = Explainer(classifier) if can_explain(classifier) else None
+    evaluate.write_predictions(folder / runs.PREDICTIONS, split, probabilities, names)
+    chosen = {name: value for name, value in vars(options).items() if value}
+    write_report(
+        folder / runs.REPORT,
+        title=f"{result['experiment']} on {options.data_dir}",
+        metrics=result,
+        history=[],
+        config=chosen,
+        environment=runs.environment({"data_dir": options.data_dir}),
+        mistakes=evaluate.worst_mistakes(split, probabilities, names, explainer),
+        probabilities=probabilities,
+        labels=split.labels,
+        command=f"dfk evaluate {options.model} --data_dir={options.data_dir} --output_dir=again",
+    )
+    write_json(folder / runs.METRICS, result)
+
+
+def _text(result: dict) -> str:
+    low, high = result["accuracy_ci95"]
+    width = max(5, *(len(row["class"]) for row in result["per_class"]))
+    lines = [
+        f"{result['n']} images of {result['data_dir']}, {result['split']}",
+        f"accuracy  {result['accuracy']:.2%}  (95 % interval {low:.1%} to {high:.1%})",
+        f"macro F1  {result['macro_f1']:.3f}   ECE {result['ece']:.3f}   NLL {result['nll']:.3f}",
+        "",
+        f"{'class':{width}}  precision  recall     F1  images",
+    ]
+    for row in result["per_class"]:
+        scores = f"{row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:5.3f}"
+        lines.append(f"{row['class']:{width}}  {scores}  {row['support']:6}")
+    return "\n".join(lines)

@@ -1,0 +1,61 @@
+"""Writes a model as a SavedModel that TensorFlow Serving loads: image bytes in, answers out.
+
+MODEL is the folder of a finished run or a .keras file that dfk saved. Each call writes the next
+version, MODEL/saved_model/1, 2, ..., checked against the trained model before it appears, with
+what a server reads beside it; MODEL/saved_model/README.md says how to serve it.
+
+Examples:
+  dfk export runs/ensemble
+  dfk export runs/ensemble --precision=mixed_bfloat16 --keep_versions=3
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dfk.cli import prepare_logging
+from dfk.commands.parser import Parser, positive
+
+
+def main(arguments: list[str]) -> int:
+    """Exports a model and prints where to, and how much its answers differ; returns 0."""
+    options = _parse(arguments)
+    prepare_logging()
+    from dfk import export
+
+    exported = export.export(
+        options.model,
+        options.output_dir,
+        precision=options.precision,
+        fold=not options.no_fold,
+        keep_versions=options.keep_versions,
+    )
+    print(export.summary(exported, options.precision))
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser("export", __doc__)
+    parser.add_argument("model", metavar="MODEL", help="a run's folder or a .keras file")
+    parser.add_argument(
+        "--output_dir", type=Path, help="folder of the versions; by default MODEL/saved_model"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "mixed_bfloat16"],
+        default="float32",
+        help="mixed_bfloat16: convolutions in bfloat16; the answers stay float32",
+    )
+    parser.add_argument(
+        "--keep_versions",
+        type=positive,
+        default=0,
+        help="delete all but the newest; by default none is",
+    )
+    parser.add_argument(
+        "--no_fold",
+        action="store_true",
+        help="leave BatchNormalization beside the convolutions instead of inside them",
+    )
+    return parser.parse_args(arguments)

@@ -1,0 +1,52 @@
+"""How the commands read their arguments: argparse, with usage errors as one line."""
+
+from __future__ import annotations
+
+import argparse
+
+from dfk.errors import UsageError
+
+MODEL_HELP = "a run's folder, a .keras file, or a SavedModel's folder"
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` that shows a docstring as help and raises `UsageError`s."""
+
+    def __init__(self, command: str, doc: str):
+        super().__init__(
+            prog=f"dfk {command}",
+            description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str):
+        raise UsageError(f"{message}; {self.prog} --help explains it")
+
+
+def share(text: str) -> float:
+    """A number in 0..1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not within 0..1")
+    return value
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def pairs(text: str) -> dict[str, str]:
+    """`a:x,b:y` (or with `=`) as a dictionary."""
+    found = {}
+    for item in text.split(","):
+        separator = "=" if "=" in item else ":"
+        name, _, value = item.rpartition(separator)
+        if not name or not value:
+            raise argparse.ArgumentTypeError(f"{item!r} is not LABEL:CLASS")
+        found[name] = value
+    return found

@@ -1,0 +1,148 @@
+"""Tells which of a model's generators made each image.
+
+A closed-set model gives EVERY image one of the generators it knows: a real photograph too, and
+an image of a generator that it never saw. --min_confidence answers `unknown` below a confidence,
+which helps, but is no detector of real photographs.
+
+MODEL is a run's folder, a .keras or .skops file, or a SavedModel's folder. Images are files,
+folders (searched to the bottom, image suffixes in any case), CSVs with a column `path` (within the
+CSV's folder) or `image_id` (NAME/<image_id>.png beside NAME.csv), or -, which reads an image or a
+list of paths from stdin.
+
+Every image gets one row. Of one that cannot be read the row says why, and the exit code is 1.
+--output is continued where an earlier call, even one that was killed, had got to.
+
+Examples:
+  dfk predict runs/ensemble photos/
+  dfk predict runs/ensemble photos/ list.csv --output=out.csv --min_confidence=0.9
+  find photos -name '*.png' -print0 | dfk predict runs/ensemble - --format=json
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dfk.cli import keep_stderr, prepare_logging
+from dfk.commands.parser import MODEL_HELP, Parser, positive, share
+from dfk.errors import DfkError, UsageError
+
+
+def main(arguments: list[str]) -> int:
+    """Scores images; returns 1 if some cannot be read, else 0."""
+    options = _parse(arguments)
+    keep_stderr()
+    prepare_logging()
+    from dfk import inference, rows
+
+    classifier = inference.load(options.model)
+    form = rows.FORMATS[options.format](classifier.class_names)
+    if not options.output:
+        sys.stdout.write(form.header)
+        sys.stdout.flush()
+        return _score(classifier, form, options, _to_stdout)
+    with rows.continued(options.output, form) as file:
+        rows.check_model(classifier, file.rows(), options.min_confidence)
+        try:
+            return _score(classifier, form, options, file.write, file)
+        except KeyboardInterrupt:
+            message = f"interrupted; the same command continues {options.output}"
+            print(f"dfk: {message}", file=sys.stderr)
+            return 130
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser("predict", __doc__)
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("images", metavar="IMAGE|DIR|CSV|-", nargs="+", help="what to score")
+    parser.add_argument(
+        "--format",
+        choices=["table", "csv", "json"],
+        help="json: an object per line; by default a table on a terminal, else csv",
+    )
+    parser.add_argument("--output", metavar="FILE", type=Path, help="csv, or json, to continue")
+    parser.add_argument(
+        "--min_confidence", type=share, default=0.0, help="below it, the label is `unknown`"
+    )
+    parser.add_argument("--batch_size", type=positive, default=32, help="images a call, if alike")
+    options = parser.parse_args(arguments)
+    if options.output and options.format == "table":
+        raise UsageError("--output takes --format=csv or json; a table is for the terminal")
+    if not options.format:
+        options.format = "csv" if options.output or not sys.stdout.isatty() else "table"
+    return options
+
+
+def _score(classifier, form, options, write: Callable[[str], None], file=None) -> int:
+    """Writes a row per image as it is answered; returns the exit code."""
+    from tqdm import tqdm
+
+    from dfk import rows
+    from dfk.data import sources
+
+    counts = {"all": 0, "bad": 0}
+    names: list[str] = []
+
+    def images() -> Iterator:
+        found = sources.find(options.images)
+        for source in rows.without(found, _counted(file.rows(), counts)) if file else found:
+            names.append(source.name)
+            yield source.image
+
+    start = file.count if file else 0
+    with tqdm(desc="predict", unit=" images", initial=start, disable=None) as bar:
+        if not bar.disable:
+            _count_in_background(options.images, bar)
+        batches = classifier.predict_batches(
+            images(), batch_size=options.batch_size, min_confidence=options.min_confidence
+        )
+        for batch in batches:
+            write("".join(form.line(*row) for row in zip(names, batch, strict=False)))
+            del names[: len(batch)]
+            counts["all"] += len(batch)
+            counts["bad"] += sum(bool(found.error) for found in batch)
+            bar.update(len(batch))
+    return _summary(counts, options)
+
+
+def _counted(rows: Iterator, counts: dict[str, int]) -> Iterator:
+    for row in rows:
+        counts["all"] += 1
+        counts["bad"] += bool(row.error)
+        yield row
+
+
+def _to_stdout(text: str) -> None:
+    # Not through a bar that is drawn on the same terminal.
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(sys.stdout):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _count_in_background(arguments: list[str], bar) -> None:
+    """Tells the bar how many images there are, once that is known: it then shows the time left."""
+    from dfk.data import sources
+
+    if sources.STDIN in arguments:
+        return
+
+    def count() -> None:
+        with contextlib.suppress(DfkError, OSError):  # The listing that counts will say so.
+            bar.total = sum(1 for _ in sources.find(arguments))
+
+    threading.Thread(target=count, daemon=True).start()
+
+
+def _summary(counts: dict[str, int], options: argparse.Namespace) -> int:
+    if not counts["all"]:
+        raise DfkError(f"there is no image in {', '.join(options.images)}")
+    if counts["bad"]:
+        message = f"{counts['bad']} of {counts['all']} images could not be read; their rows say why"
+        print(f"dfk: {message}", file=sys.stderr)
+    return 1 if counts["bad"] else 0

@@ -1,0 +1,42 @@
+"""Trains, evaluates and reports experiments: flags in, a table and a report out.
+
+Examples:
+    dfk train --data_dir=demo --image_size=64 --epochs=2
+    dfk train --flagfile=my.flags --data_dir=data/mine --resume
+"""
+
+from __future__ import annotations
+
+from absl import logging
+
+from dfk import config
+from dfk.cli import prepare_logging
+
+
+def main(arguments: list[str], doc: str | None = __doc__) -> int:
+    """Trains what the flags say and prints the table of all experiments; returns the exit code."""
+    if any(argument in ("-h", "-help", "--help", "--helpfull") for argument in arguments):
+        print(f"{doc}\nFlags (also in files, --flagfile=FILE; the later one wins):")
+        print(config.flags_help())
+        return 0
+    experiments = config.parse(arguments)
+    prepare_logging()
+    _train(experiments)
+    return 0
+
+
+def _train(experiments: list[config.Config]) -> None:
+    from dfk import runs, training
+    from dfk.evaluation.results import write_results
+
+    training.check(experiments)
+    for number, settings in enumerate(experiments, start=1):
+        if len(experiments) > 1:
+            logging.info("%d of %d: %s", number, len(experiments), settings.experiment)
+        training.run(settings)
+        output_dir = settings.run_dir.parent
+        table = write_results(output_dir)
+    print(table)
+    print(f"table   {output_dir / 'results.md'}")
+    for settings in experiments:
+        print(f"report  {settings.run_dir / runs.REPORT}")

@@ -1,0 +1,128 @@
+"""CutMix and MixUp: keras-cv's layers with draws that repeat and labels that are right.
+
+keras-cv draws from a global state, and its CutMix labels by the box before it was clipped
+at the border. These subclasses draw from a stateless seed and label by the share of pixels
+really pasted. All of keras-cv that dfk uses is in this file.
+"""
+
+from __future__ import annotations
+
+import keras_cv
+import tensorflow as tf
+from keras_cv.src.utils.fill_utils import fill_rectangle
+
+from dfk.data.pipeline import Mixer
+
+
+class MixUp(keras_cv.layers.MixUp):
+    """Blends each image with another of its batch (Zhang et al., 2018, "mixup").
+
+    Call it with a dict of `images` float32 [N, H, W, 3], one-hot `labels` float32 [N, C] and a
+    stateless `seed`, int64 [2]; it answers the first two, mixed.
+    """
+
+    def __init__(self, alpha: float):
+        # In float32 whatever Keras' policy: it would cast images and labels to bfloat16.
+        super().__init__(alpha, dtype="float32")
+
+    def _batch_augment(self, inputs):
+        self._validate_inputs(inputs)
+        images, labels = inputs["images"], inputs["labels"]
+        share_key, order_key = _keys(inputs["seed"], 2)
+        share = _beta(self.alpha, tf.shape(images)[0], share_key)
+        order = _permutation(images, order_key)
+        weight = share[:, None, None, None]
+        images = weight * images + (1 - weight) * tf.gather(images, order)
+        return {"images": images, "labels": self._update_labels(labels, share, order)}
+
+    def _validate_inputs(self, inputs):
+        super()._validate_inputs(inputs)
+        _check_one_hot(inputs["labels"])
+
+
+class CutMix(keras_cv.layers.CutMix):
+    """Pastes a box of another image of the batch into each (Yun et al., 2019, "CutMix").
+
+    Called like `MixUp`.
+    """
+
+    def __init__(self, alpha: float):
+        super().__init__(alpha, dtype="float32")
+
+    def _batch_augment(self, inputs):
+        self._validate_inputs(inputs)
+        images, labels = inputs["images"], inputs["labels"]
+        shape = tf.shape(images)
+        count, height, width = shape[0], shape[1], shape[2]
+        share_key, order_key, y_key, x_key = _keys(inputs["seed"], 4)
+        side = tf.sqrt(1 - _beta(self.alpha, count, share_key))
+        order = _permutation(images, order_key)
+        box = {
+            "centers_y": tf.random.stateless_uniform([count], y_key, 0, height, tf.int32),
+            "centers_x": tf.random.stateless_uniform([count], x_key, 0, width, tf.int32),
+            "heights": tf.cast(side * tf.cast(height, tf.float32), tf.int32),
+            "widths": tf.cast(side * tf.cast(width, tf.float32), tf.int32),
+        }
+        mixed = fill_rectangle(images, fill_values=tf.gather(images, order), **box)
+        # Painted with the same box, ones tell how much of it lay inside the image.
+        blank = tf.zeros([count, height, width, 1])
+        pasted = fill_rectangle(blank, fill_values=tf.ones_like(blank), **box)
+        share = 1 - tf.reduce_mean(pasted, axis=[1, 2, 3])
+        return {"images": mixed, "labels": self._update_labels(labels, share, order)}
+
+    def _validate_inputs(self, inputs):
+        super()._validate_inputs(inputs)
+        _check_one_hot(inputs["labels"])
+
+
+def make_mixer(mixup_alpha: float, cutmix_alpha: float, switch_prob: float) -> Mixer | None:
+    """Makes what mixes a batch; None if both alphas are 0.
+
+    Args:
+        mixup_alpha, cutmix_alpha: of Beta(alpha, alpha); 0 leaves that one out.
+        switch_prob: with both, the share of batches that CutMix mixes instead of MixUp.
+    """
+    layers = [layer(alpha) for layer, alpha in _chosen(mixup_alpha, cutmix_alpha)]
+    if not layers:
+        return None
+
+    def mix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
+        switch_key, seed = _keys(seed, 2)
+        batch = {"images": images, "labels": labels, "seed": seed}
+        if len(layers) == 1:
+            mixed = layers[0](batch)
+        else:
+            is_cutmix = tf.random.stateless_uniform([], switch_key) < switch_prob
+            mixed = tf.cond(is_cutmix, lambda: layers[1](batch), lambda: layers[0](batch))
+        # The conditional and the permutation lose the static shape.
+        return (
+            tf.ensure_shape(mixed["images"], images.shape),
+            tf.ensure_shape(mixed["labels"], labels.shape),
+        )
+
+    return mix
+
+
+def _chosen(mixup_alpha: float, cutmix_alpha: float):
+    return [pair for pair in ((MixUp, mixup_alpha), (CutMix, cutmix_alpha)) if pair[1] > 0]
+
+
+def _keys(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
+    return [tf.random.experimental.stateless_fold_in(seed, i) for i in range(count)]
+
+
+def _beta(alpha: float, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws float32 [count] from Beta(alpha, alpha)."""
+    draws = tf.random.stateless_gamma([2, count], seed, alpha)
+    # A small alpha draws gammas that are zero in float32: then one of the two has it all.
+    return tf.math.divide_no_nan(draws[0], tf.reduce_sum(draws, axis=0))
+
+
+def _permutation(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.experimental.stateless_shuffle(tf.range(tf.shape(images)[0]), seed)
+
+
+def _check_one_hot(labels: tf.Tensor) -> None:
+    """Labels of shape [N] would broadcast to [N, N] without a word."""
+    if labels.shape.rank != 2:
+        raise ValueError(f"labels must be one-hot, [N, C]; got the shape {labels.shape}")

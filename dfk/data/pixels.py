@@ -1,0 +1,63 @@
+"""One image, from wherever it comes, to pixels, or to the reason why there are none."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+
+import numpy as np
+
+from dfk.data import decode
+from dfk.data.sources import Unreadable
+
+# A path, the bytes of an image file, pixels uint8 [H, W, 3], or why there is none of these
+Image = str | os.PathLike | bytes | np.ndarray | Unreadable
+
+# No image within the limit of pixels is larger; what is, is not worth reading.
+_MAX_FILE_BYTES = 2**30
+
+
+def pixels_of(
+    image: Image, resize: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray | str:
+    """Decodes, and resizes, one image to [H, W, 3], or says why that cannot be."""
+    if isinstance(image, Unreadable):
+        return str(image)
+    if isinstance(image, np.ndarray):
+        error = _fault(image)
+        if error:
+            return error
+    else:
+        try:
+            data = image if isinstance(image, bytes) else _read(image)
+        except (OSError, ValueError) as error:
+            # A path that holds a null byte is a ValueError.
+            return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        try:
+            image = decode.decode(data).numpy()
+        except decode.FAILURES:
+            return decode.reason(data) or "could not be decoded at first, try again"
+    return resize(image) if resize else image
+
+
+def _read(path: str | os.PathLike) -> bytes:
+    """The bytes of a regular file; a pipe or a device might never end."""
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise OSError("it is a folder")
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("it is no regular file")
+    if found.st_size > _MAX_FILE_BYTES:
+        raise OSError(f"its {found.st_size / 2**30:.1f} GiB are more than an image has")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _fault(pixels: np.ndarray) -> str:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        return f"expected pixels uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}"
+    height, width, _ = pixels.shape
+    if height * width > decode.MAX_PIXELS:
+        return f"{width} x {height} pixels, more than 50 megapixels"
+    return ""

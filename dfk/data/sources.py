@@ -1,0 +1,184 @@
+"""What `dfk predict` is given -> the images to score, one by one, however many there are."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from dfk.data.catalog import list_images
+from dfk.data.decode import SUFFIXES
+from dfk.errors import DfkError
+
+STDIN = "-"
+_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
+
+
+class Unreadable(str):
+    """Stands in the place of an image: why there is none."""
+
+
+class Source(NamedTuple):
+    """An image to score.
+
+    Attributes:
+        name: its path as text that any file can hold; bytes that are no text are escaped.
+        image: its path, the bytes of a file, or why there is neither.
+    """
+
+    name: str
+    image: str | bytes | Unreadable
+
+
+def find(arguments: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Source]:
+    """Yields the images that `arguments` name, in an order that repeats.
+
+    Args:
+        arguments: image files (whatever their suffix); folders, searched to the bottom for
+            image suffixes in any case, linked folders included; CSVs (see `_listed`); `-`,
+            an image or a list of paths, separated by line ends or zero bytes.
+        stdin: what `-` reads.
+
+    Raises:
+        DfkError: for a CSV whose first line names no column that is known.
+    """
+    for argument in arguments:
+        if argument == STDIN:
+            yield from _from_stdin(stdin or sys.stdin.buffer)
+        elif os.path.isdir(argument):
+            yield from _walk(argument)
+        elif argument.lower().endswith(".csv"):
+            yield from _listed(argument)
+        else:
+            yield _source(argument)
+
+
+def text(path: str) -> str:
+    """A path as valid text: of a name that is none, the bytes that do not fit are escaped."""
+    return path.encode(errors="backslashreplace").decode()
+
+
+def _source(path: str) -> Source:
+    return Source(text(path), path)
+
+
+def _bad(place: str, reason: str) -> Source:
+    return Source(text(place), Unreadable(reason))
+
+
+def _walk(top: str) -> Iterator[Source]:
+    """The images of a folder, then those of the folders in it, each sorted by name."""
+    folders: list[tuple[str, frozenset]] = [(top, frozenset())]
+    while folders:
+        folder, above = folders.pop()
+        try:
+            found = os.stat(folder)
+            with os.scandir(folder) as entries:
+                entries = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            yield _bad(folder, f"cannot be searched: {error.strerror}")
+            continue
+        here = (found.st_dev, found.st_ino)
+        if here in above:  # A link to a folder that it lies in: all there is seen already.
+            continue
+        inner = [entry.path for entry in entries if _is_folder(entry)]
+        folders += [(path, above | {here}) for path in reversed(inner)]
+        inner = set(inner)
+        for entry in entries:
+            if entry.path not in inner and entry.name.lower().endswith(SUFFIXES):
+                yield _source(entry.path)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself
+        return False
+
+
+def _listed(table: str) -> Iterator[Source]:
+    """The images of a CSV whose first line names a column `path` or `image_id`.
+
+    A `path` starts at the CSV's folder and must not leave it; an `image_id` means
+    `NAME/<image_id>.png` (or another image suffix) beside `NAME.csv`. Other columns do not
+    matter.
+    """
+    with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        reader = csv.reader(file)
+        place, cells = next(_rows(table, reader), (table, []))
+        header = [] if isinstance(cells, Unreadable) else [cell.strip() for cell in cells]
+        column = next((name for name in ("path", "image_id") if name in header), None)
+        if column is None:
+            raise DfkError(f"{text(place)}: the first line must name a column path or image_id")
+        resolve = _path_resolver(table) if column == "path" else _id_resolver(table)
+        for place, cells in _rows(table, reader):
+            if isinstance(cells, Unreadable):
+                yield _bad(place, cells)
+                continue
+            value = dict(zip(header, cells, strict=False)).get(column, "").strip()
+            yield resolve(value) if value else _bad(place, f"the {column} is empty")
+
+
+def _rows(table: str, reader) -> Iterator[tuple[str, list[str] | Unreadable]]:
+    """(place, cells) of every line that is not empty, or why they cannot be read."""
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            cells = Unreadable(f"cannot be read as CSV: {error}")
+        if cells:
+            yield f"{table}:{reader.line_num}", cells
+
+
+def _path_resolver(table: str) -> Callable[[str], Source]:
+    folder = os.path.dirname(table)
+    root = os.path.abspath(folder)
+
+    def resolve(value: str) -> Source:
+        path = os.path.join(folder, value)
+        if not os.path.abspath(path).startswith(os.path.join(root, "")):
+            return _bad(path, f"the path leaves the folder of {text(table)}")
+        return _source(path)
+
+    return resolve
+
+
+def _id_resolver(table: str) -> Callable[[str], Source]:
+    folder = os.path.splitext(table)[0]
+    files = functools.cache(lambda: list_images(Path(folder)))
+
+    def resolve(value: str) -> Source:
+        found = files().get(value, [])
+        if len(found) == 1:
+            return _source(os.fspath(found[0]))
+        what = "several files are" if found else "there is no file"
+        suffixes = "|".join(suffix[1:] for suffix in SUFFIXES)
+        return _bad(os.path.join(folder, value), f"{what} {text(value)}.{suffixes} in {folder}")
+
+    return resolve
+
+
+def _from_stdin(stdin: BinaryIO) -> Iterator[Source]:
+    start = stdin.peek(2**16)
+    if start.startswith(_MAGIC) or (start.startswith(b"BM") and b"\0" in start[:16]):
+        yield Source(STDIN, stdin.read())
+        return
+    separator = b"\0" if b"\0" in start else b"\n"
+    for path in _split(stdin, separator):
+        path = path.rstrip(b"\r") if separator == b"\n" else path
+        if path:
+            yield _source(os.fsdecode(path))
+
+
+def _split(file: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    rest = b""
+    while block := file.read1(2**16):
+        *whole, rest = (rest + block).split(separator)
+        yield from whole
+    yield rest

@@ -1,0 +1,114 @@
+"""Whether two models differ by more than chance on the images that both have answered."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from scipy.stats import binomtest
+
+from dfk.errors import DfkError
+
+
+class McNemar(NamedTuple):
+    """McNemar's exact test on paired answers (McNemar, 1947).
+
+    Attributes:
+        first_only: images that only the first model named rightly.
+        second_only: images that only the second did.
+        p_value: two-sided, of so uneven a split if both were equally good.
+    """
+
+    first_only: int
+    second_only: int
+    p_value: float
+
+
+def mcnemar(first: dict[str, bool], second: dict[str, bool]) -> McNemar:
+    """Compares two models by image id -> whether it was right, on the ids that both have.
+
+    Raises:
+        ValueError: if they have no image in common.
+    """
+    common = first.keys() & second.keys()
+    if not common:
+        raise ValueError("the two runs have no image in common")
+    first_only = sum(first[i] and not second[i] for i in common)
+    second_only = sum(second[i] and not first[i] for i in common)
+    discordant = first_only + second_only
+    p_value = binomtest(first_only, discordant).pvalue if discordant else 1.0
+    return McNemar(first_only, second_only, float(p_value))
+
+
+def read_correct(predictions: Path) -> dict[str, bool]:
+    """Reads from a `predictions.csv` which labelled images were named rightly."""
+    with open(predictions, newline="") as file:
+        return {
+            row["image_id"]: row["predicted"] == row["label"]
+            for row in csv.DictReader(file)
+            if row["label"]
+        }
+
+
+KEYS = ("image_id", "label", "a", "b")
+
+
+class Comparison(NamedTuple):
+    """Two models on the labelled images that both have answered.
+
+    Attributes:
+        n: how many images these are.
+        accuracy_a, accuracy_b: on them.
+        test: McNemar's.
+        disagreements: images to which they gave different names, in the order of the first's
+            file: `image_id`, `label` (the truth), `a`, `b`.
+    """
+
+    n: int
+    accuracy_a: float
+    accuracy_b: float
+    test: McNemar
+    disagreements: list[dict[str, str]]
+
+
+def compare(a: Path, b: Path) -> Comparison:
+    """Compares two runs by their `predictions.csv`.
+
+    Args:
+        a, b: folders that hold one, or the files.
+
+    Raises:
+        DfkError: if one cannot be read, they share no labelled image, or do not agree on its
+            label.
+    """
+    first, second = _read(a), _read(b)
+    common = [image_id for image_id in first if image_id in second]
+    if not common:
+        raise DfkError(f"{a} and {b} have no labelled image in common")
+    for image_id in common:
+        labels = first[image_id][0], second[image_id][0]
+        if labels[0] != labels[1]:
+            raise DfkError(f"{image_id} is {labels[0]} in {a} but {labels[1]} in {b}")
+    right = [{i: label == answer for i, (label, answer) in x.items()} for x in (first, second)]
+    return Comparison(
+        len(common),
+        *(sum(r[i] for i in common) / len(common) for r in right),
+        mcnemar(*right),
+        [
+            dict(zip(KEYS, (i, *first[i], second[i][1]), strict=True))
+            for i in common
+            if first[i][1] != second[i][1]
+        ],
+    )
+
+
+def _read(path: Path) -> dict[str, tuple[str, str]]:
+    """Image id -> (label, answer) of the labelled images."""
+    path = path / "predictions.csv" if path.is_dir() else path
+    try:
+        with open(path, newline="") as file:
+            rows = csv.DictReader(file)
+            return {r["image_id"]: (r["label"], r["predicted"]) for r in rows if r["label"]}
+    except (KeyError, csv.Error, UnicodeDecodeError) as error:
+        raise DfkError(f"{path} is no predictions.csv of a run or of dfk evaluate") from error

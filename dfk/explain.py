@@ -1,0 +1,190 @@
+"""Where a model looked: Grad-CAM over an image, for a CNN and for an ensemble of them.
+
+Source: Selvaraju et al., 2017, "Grad-CAM: Visual Explanations from Deep Networks via
+Gradient-based Localization".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import matplotlib
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
+
+from dfk import models
+from dfk.errors import UsageError
+from dfk.inference import Classifier
+from dfk.layers import ConfidenceWeightedAverage, Resizing
+
+_OPACITY = 0.65  # Of the hottest pixel's colour
+_SIDE = 288  # Pixels that a panel has at least, so that its caption can be read
+_FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+
+
+class Heat(NamedTuple):
+    """Where one network looked.
+
+    Attributes:
+        name: of the model, or of the member of an ensemble.
+        weight: its share in the ensemble's answer to this image; 1 for a model by itself.
+        map: float32 [H, W] in 0..1, as large as the image; 1 is what counted most for the label,
+            and all is 0 where nothing spoke for it.
+    """
+
+    name: str
+    weight: float
+    map: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explanation:
+    """What a model answers for an image, and where it looked.
+
+    Attributes:
+        label, confidence: as `Classifier.predict` gives them.
+        heats: the model's, then, for an ensemble, each member's.
+    """
+
+    image: np.ndarray
+    label: str
+    confidence: float
+    heats: Sequence[Heat]
+
+    def overlay(self) -> np.ndarray:
+        """The image under the model's heat, uint8 [H, W, 3]."""
+        return _overlay(self.image, self.heats[0].map)
+
+    def picture(self) -> Image.Image:
+        """The image, and a panel for each heat, with label and confidence."""
+        caption = f"{self.label}  {self.confidence:.1%}"
+        first, *members = self.heats
+        panels = [(self.image, caption), (_overlay(self.image, first.map), first.name)]
+        panels += [(_overlay(self.image, m.map), f"{m.name}  x {m.weight:.2f}") for m in members]
+        drawn = [_panel(pixels, text) for pixels, text in panels]
+        strip = Image.new("RGB", (sum(p.width for p in drawn), drawn[0].height))
+        left = 0
+        for panel in drawn:
+            strip.paste(panel, (left, 0))
+            left += panel.width
+        return strip
+
+
+def can_explain(classifier: Classifier) -> bool:
+    """Whether `Explainer` takes it: a CNN or an ensemble of them, on TensorFlow."""
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    return on_tensorflow and isinstance(classifier.model, keras.Model)
+
+
+class Explainer:
+    """Explains what a loaded CNN, or an ensemble of CNNs, answers.
+
+    Raises:
+        UsageError: for an SVM or a SavedModel, which have no layers to look into.
+    """
+
+    def __init__(self, classifier: Classifier):
+        model = classifier.model
+        if not can_explain(classifier):
+            raise UsageError(
+                f"{classifier.path} cannot be explained: Grad-CAM looks into the layers of a "
+                ".keras model, on TensorFlow"
+            )
+        self._classifier, self._model = classifier, model
+        self._members = models.members_of(model)
+        self._probes = [_probe(part) for part in self._members or [model]]
+
+    def explain(self, image: np.ndarray) -> Explanation:
+        """Explains the answer to pixels uint8 [H, W, 3].
+
+        The heat of an ensemble is the mean of its members', weighted as the
+        `ConfidenceWeightedAverage` layer weighed them on this image; a plain average, and a
+        stacker, which has no such weights, count them alike.
+
+        Raises:
+            ValueError: if the model cannot answer for the image.
+        """
+        (found,) = self._classifier.predict(image)
+        if found.error:
+            raise ValueError(found.error)
+        batch = tf.cast(image[None], tf.float32)
+        target = int(found.probabilities.argmax())
+        maps = [_enlarged(probe(batch, target).numpy(), image.shape[:2]) for probe in self._probes]
+        heats = [Heat(self._classifier.name, 1.0, maps[0])]
+        if self._members:
+            weights = self._weights(batch)
+            mean = _normalised(np.tensordot(weights, np.stack(maps), 1))
+            names = [member.name.partition("_")[2] or member.name for member in self._members]
+            heats = [Heat(self._classifier.name, 1.0, mean)]
+            heats += [Heat(*row) for row in zip(names, weights.tolist(), maps, strict=True)]
+        return Explanation(image, found.label, found.confidence, heats)
+
+    def _weights(self, batch: tf.Tensor) -> np.ndarray:
+        """The share of each member in the answer to an image, float [M]."""
+        combine = models.network_of(self._model).get_layer("combine")
+        for layer in combine.layers:
+            if isinstance(layer, ConfidenceWeightedAverage):
+                answers = [member(batch, training=False) for member in self._members]
+                return np.asarray(layer.weights_for(answers))[0]
+        return np.full(len(self._members), 1 / len(self._members))
+
+
+def _probe(model: keras.Model) -> Callable[[tf.Tensor, int], tf.Tensor]:
+    """From (images [1, H, W, 3], class) to the heat for that class, [h, w] from 0."""
+    network = models.network_of(model)
+    sized = [layer for layer in model.layers if isinstance(layer, Resizing)]
+    inside = keras.Model(network.input, [_features(network), network.output])
+
+    @tf.function(reduce_retracing=True)
+    def probe(images: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        images = sized[0](images) if sized else images
+        with tf.GradientTape() as tape:
+            tape.watch(images)  # A frozen member has no variable that would be watched.
+            features, logits = inside(images, training=False)
+            score = tf.gather(logits[0], target)
+        importance = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2), keepdims=True)
+        # Rectified here too: DeepFakeNet pools before its ReLU.
+        return tf.nn.relu(tf.reduce_sum(importance * tf.nn.relu(features), axis=-1))[0]
+
+    return lambda images, target: probe(images, tf.constant(target))
+
+
+def _features(network: keras.Model):
+    """What enters the last pooling: the deepest features, before they lose half their size."""
+    pools = [x for x in network.layers if isinstance(x, keras.layers.MaxPooling2D)]
+    if not pools:
+        raise UsageError(f"{network.name} has no pooling layer that Grad-CAM could look at")
+    return pools[-1].input
+
+
+def _enlarged(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    image = tf.image.resize(heat[..., None], size, method="bilinear")
+    return _normalised(image.numpy()[..., 0])
+
+
+def _normalised(heat: np.ndarray) -> np.ndarray:
+    top = heat.max()
+    return (heat / top if top > 0 else np.zeros_like(heat)).astype(np.float32)
+
+
+def _overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    opacity = _OPACITY * heat[..., None]
+    return np.rint(image * (1 - opacity) + colours * opacity).astype(np.uint8)
+
+
+def _panel(pixels: np.ndarray, text: str) -> Image.Image:
+    """Pixels, enlarged by a whole factor if they are few, under a line of text."""
+    factor = max(1, -(-_SIDE // pixels.shape[1]))
+    picture = Image.fromarray(pixels)
+    picture = picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
+    font = ImageFont.truetype(_FONT, 16)
+    panel = Image.new("RGB", (picture.width, picture.height + 28), "white")
+    panel.paste(picture, (0, 28))
+    ImageDraw.Draw(panel).text((6, 4), text, "black", font)
+    return panel

@@ -1,0 +1,174 @@
+"""model -> SavedModel for TF Serving, checked against the trained model before it is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from dfk import inference, models, runs
+from dfk.errors import DfkError, UsageError
+from dfk.export import check, serving_files
+from dfk.export.dense import dense
+from dfk.export.signatures import Served
+from dfk.inference import SAVED_MODEL as FOLDER
+from dfk.inference import versions
+
+# By precision, by how much a probability may differ from the trained model's.
+TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 0.05}
+
+
+class Exported(NamedTuple):
+    """What was exported.
+
+    Attributes:
+        folder: of the version, `<output_dir>/<number>`.
+        difference: the largest between a probability of it and of the trained model.
+        images: how many images were compared.
+    """
+
+    folder: Path
+    difference: float
+    images: int
+
+
+class DifferenceError(DfkError):
+    """What would have been exported answers differently from the trained model."""
+
+
+def export(
+    source: str | Path,
+    output_dir: str | Path | None = None,
+    *,
+    precision: str = "float32",
+    fold: bool = True,
+    keep_versions: int = 0,
+) -> Exported:
+    """Writes the next version of a model as a SavedModel that TF Serving loads.
+
+    The version appears whole or not at all, with what TF Serving reads of it beside it.
+
+    Args:
+        source: the folder of a run, or a `.keras` file of a dfk model.
+        output_dir: the folder of the versions; by default `saved_model` in the run's folder, or
+            `<stem>_saved_model` beside the file.
+        precision: `float32`, or `mixed_bfloat16` for convolutions in bfloat16. The answers
+            are float32 always.
+        fold: whether BatchNormalization is folded into the convolutions.
+        keep_versions: how many of the newest versions stay; 0 keeps all.
+
+    Raises:
+        UsageError: if `source` is no model that can be exported.
+        DifferenceError: if it would answer differently, beyond `TOLERANCE`.
+        DfkError, OSError: if the folder cannot be written.
+    """
+    file = find_model(source)
+    run_dir = file.parent if file.name == runs.MODEL else None
+    if output_dir is None:
+        output_dir = run_dir / FOLDER if run_dir else file.with_name(f"{file.stem}_{FOLDER}")
+    output_dir = Path(output_dir)
+    # Of what may stand in a URL and on a command line
+    name = re.sub(r"[^\w.-]", "_", (run_dir or file.with_suffix("")).resolve().name)
+    model = _load(file)
+    examples = check.examples(run_dir)
+    made = dense(model, precision=precision, fold=fold)
+
+    output_dir.mkdir(parents=True, exist_ok=True)
+    # Hidden: a server that polls the folder takes only names that are numbers.
+    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".") as scratch:
+        # Inside the scratch folder, which is private, it gets the permissions of the umask.
+        draft = Path(scratch) / "draft"
+        try:
+            Served(made, models.class_names_of(model)).save(draft)
+        except tf.errors.OpError as error:  # A full disk, for TensorFlow is no OSError.
+            raise DfkError(f"{output_dir} cannot be written: {error.message}") from error
+        difference = check.largest_difference(model, draft, examples)
+        _refuse_above(TOLERANCE[precision], difference, precision, fold)
+        facts = {
+            **serving_files.describe(name, model, made),
+            "precision": precision,
+            "folded": fold,
+            "largest_difference": difference,
+        }
+        serving_files.write_inside(draft, facts, examples)
+        folder = _publish(draft, output_dir)
+    serving_files.write_beside(output_dir, facts)
+    _prune(output_dir, keep_versions)
+    return Exported(folder, difference, len(examples))
+
+
+def summary(exported: Exported, precision: str) -> str:
+    """What a user is told of it: where it is, and how well it agrees with the trained model."""
+    return (
+        f"exported  {exported.folder}\n"
+        f"largest difference from the trained model {exported.difference:.2g} on "
+        f"{exported.images} images, of {TOLERANCE[precision]:g} allowed\n"
+        f"how to serve it  {exported.folder.parent / 'README.md'}"
+    )
+
+
+def find_model(source: str | Path) -> Path:
+    """The `.keras` file of a run's folder, or the file itself.
+
+    Raises:
+        UsageError: if it is an SVM, a SavedModel, unfinished or not there.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise UsageError(f"{source}: no such run or .keras file")
+    if source.suffix == ".skops" or (source / runs.SVM_MODEL).is_file():
+        raise UsageError(f"{source} is an SVM; TF Serving serves only Keras models")
+    if (source / "saved_model.pb").is_file():
+        raise UsageError(f"{source} is a SavedModel already; name the run that it came from")
+    file = source / runs.MODEL if source.is_dir() else source
+    if not file.is_file():
+        raise UsageError(f"{source} holds no {runs.MODEL}; name a run that is finished")
+    if file.suffix != ".keras":
+        raise UsageError(f"{source} is no .keras file")
+    return file
+
+
+def _load(file: Path) -> keras.Model:
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError("a SavedModel is made with TensorFlow: unset KERAS_BACKEND")
+    return inference.load(file).model
+
+
+def _refuse_above(tolerance: float, difference: float, precision: str, fold: bool) -> None:
+    if difference <= tolerance:  # False for NaN, too
+        return
+    advice = "the model's weights may be broken"
+    if precision != "float32":
+        advice = "--precision=float32 exports it as it was trained"
+    elif fold:
+        advice = "--no_fold exports it without folding BatchNormalization"
+    raise DifferenceError(
+        f"nothing was exported: its probabilities differ from the trained model's by "
+        f"{difference:.2g}, more than {tolerance:g}; {advice}"
+    )
+
+
+def _publish(draft: Path, output_dir: Path) -> Path:
+    """Gives a finished draft the next number; another export may be taking it meanwhile."""
+    while True:
+        folder = output_dir / str(max(versions(output_dir), default=0) + 1)
+        try:
+            os.rename(draft, folder)
+            return folder
+        except OSError:
+            if not folder.exists():
+                raise
+
+
+def _prune(output_dir: Path, keep: int) -> None:
+    for version in versions(output_dir)[:-keep] if keep else []:
+        # Renamed first: a server must not load a version of which half is deleted.
+        doomed = output_dir / f".{version}.deleted"
+        (output_dir / str(version)).rename(doomed)
+        shutil.rmtree(doomed)

@@ -1,0 +1,69 @@
+"""Whether what was exported answers as the trained model does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dfk import config, runs
+from dfk.data import catalog, decode, demo
+from dfk.errors import DfkError
+from dfk.export.signatures import BYTES, IMAGES
+
+_SIMULATED, _OWN = 8, 24
+
+
+def examples(run_dir: Path | None) -> list[bytes]:
+    """Image files to compare on: images of the demo, and of the run's data where that is there."""
+    labels = [demo.label_of("validation", i) for i in range(_SIMULATED)]
+    images = [demo.simulate("validation", i, label) for i, label in enumerate(labels)]
+    files = [tf.io.encode_png(image).numpy() for image in images]
+    own = _own_images(run_dir) if run_dir else []
+    return files + [file for file in own if not decode.reason(file)]
+
+
+def _own_images(run_dir: Path) -> list[bytes]:
+    try:
+        data_dir = config.parse([f"--flagfile={run_dir / runs.FLAGS}"])[0].data_dir
+        split = catalog.read(data_dir).splits["validation"]
+        step = max(1, len(split) // _OWN)
+        return [path.read_bytes() for path in split.paths[::step][:_OWN]]
+    except (DfkError, KeyError, OSError):
+        return []  # The data has moved, or was the demo
+
+
+def largest_difference(model: keras.Model, folder: Path, files: Sequence[bytes]) -> float:
+    """The largest difference of a probability between a model and a SavedModel, by both signatures.
+
+    Args:
+        model: answers images [N, H, W, 3] with probabilities [N, C].
+        folder: of the SavedModel.
+        files: N images of any sizes.
+
+    Returns:
+        A probability; NaN if an answer is.
+    """
+    signatures = tf.saved_model.load(str(folder)).signatures
+    with _exact():
+        images = [decode.decode(file)[None] for file in files]
+        expected = [model(tf.cast(image, tf.float32), training=False) for image in images]
+        by_pixels = [signatures[IMAGES](images=image)["probabilities"] for image in images]
+        by_bytes = signatures[BYTES](image_bytes=tf.constant(files))["probabilities"]
+    answers = np.stack([np.concatenate(by_pixels), by_bytes])
+    return float(np.abs(answers - np.concatenate(expected)).max())
+
+
+@contextlib.contextmanager
+def _exact() -> Iterator[None]:
+    """Keeps a GPU from rounding float32 to TensorFloat-32, which hides what is compared."""
+    was_on = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(was_on)

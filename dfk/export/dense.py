@@ -1,0 +1,87 @@
+"""The dense part of a model: pixels of fixed sizes in, probabilities out. It may run on a TPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from dfk import models
+from dfk.export.folding import lean
+from dfk.layers import Resizing
+
+# (height, width) that a model resizes images to; None for one that takes them at their own.
+Size = tuple[int, int] | None
+_Answer = Callable[[Mapping[Size, tf.Tensor]], tf.Tensor]
+
+
+class Dense(NamedTuple):
+    """A model without its resizing, as one function.
+
+    Attributes:
+        resizes: for each size that the model's networks take, the layer that makes it; None
+            where images keep their own.
+        smallest: least pixels a side of an image.
+        function: takes an image batch float32 [N, H, W, 3] in 0..255 per size, in their order;
+            answers probabilities, float32 [N, C].
+    """
+
+    resizes: dict[Size, Resizing | None]
+    smallest: int
+    function: tf.types.experimental.PolymorphicFunction
+
+
+def dense(model: keras.Model, *, precision: str, fold: bool) -> Dense:
+    """Takes a `classifier`, or an ensemble of them, apart at its resizing.
+
+    Members that take images of the same size share the resizing.
+
+    Args:
+        model: as loaded; it is left as it is.
+        precision: `float32` or `mixed_bfloat16`.
+        fold: whether BatchNormalization is folded into the convolutions.
+    """
+    resizes: dict[Size, Resizing | None] = {}
+    networks: list[tuple[Size, keras.Model]] = []
+    answer = _answer(model, resizes, networks, precision=precision, fold=fold)
+    sizes = list(resizes)
+    smallest = max(_shrinks(network) if size is None else 1 for size, network in networks)
+
+    def function(*images: tf.Tensor) -> tf.Tensor:
+        return answer(dict(zip(sizes, images, strict=True)))
+
+    signature = [tf.TensorSpec([None, *_sides(size), 3], tf.float32) for size in sizes]
+    return Dense(
+        resizes, smallest, tf.function(function, input_signature=signature, autograph=False)
+    )
+
+
+def _answer(model: keras.Model, resizes: dict, networks: list, **options) -> _Answer:
+    """What answers the model's probabilities from its images by size.
+
+    It adds to `resizes`, and to `networks` a (size, network) for each that images go into.
+    """
+    network, softmax = models.network_of(model), model.layers[-1]
+    members = [_answer(m, resizes, networks, **options) for m in models.members_of(model)]
+    if members:
+        combine = network.get_layer("combine")
+        return lambda images: softmax(combine([member(images) for member in members]))
+    resize = next((layer for layer in model.layers if isinstance(layer, Resizing)), None)
+    size = (resize.height, resize.width) if resize else None
+    resizes.setdefault(size, resize)
+    networks.append((size, network))
+    copy = lean(network, **options)
+    return lambda images: softmax(copy(images[size], training=False))
+
+
+def _shrinks(network: keras.Model) -> int:
+    """By how much a network shrinks its images; its poolings leave nothing of smaller ones."""
+    poolings = [x for x in network.layers if isinstance(x, keras.layers.MaxPooling2D)]
+    return math.prod(max(pooling.strides) for pooling in poolings)
+
+
+def _sides(size: Size) -> tuple[int | None, int | None]:
+    return size or (None, None)

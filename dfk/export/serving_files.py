@@ -1,0 +1,126 @@
+"""What a server, or whoever runs it, reads beside the graph: all made from the model exported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+import dfk
+from dfk import files, models
+from dfk.data import decode
+from dfk.export.dense import Dense
+from dfk.export.signatures import BYTES, IMAGES
+
+EXTRA, FACTS = "assets.extra", "dfk.json"
+# What a server pads batches to, and what it is warmed up with.
+BATCH_SIZES = (1, 8, 32)
+
+# Clients may send more at once; the server then splits it.
+_BATCHING = f"""\
+# Read where the server runs with --enable_batching --enable_per_model_batching_parameters.
+max_batch_size {{ value: 256 }}
+enable_large_batch_splitting {{ value: true }}
+max_execution_batch_size {{ value: {BATCH_SIZES[-1]} }}
+batch_timeout_micros {{ value: 2000 }}
+max_enqueued_batches {{ value: 100 }}
+""" + "".join(f"allowed_batch_sizes: {size}\n" for size in BATCH_SIZES)
+
+_README = """\
+# {name}: image in, {classes} classes out
+
+From this folder: `docker run --rm -p 8500:8500 -p 8501:8501 -v "$PWD:/models/{name}:ro" \
+tensorflow/serving --model_config_file=/models/{name}/models.config --enable_batching \
+--enable_per_model_batching_parameters`
+
+Over REST: `(printf '{{"instances": [{{"b64": "'; base64 < image.png | tr -d '\\n'; \
+echo '"}}]}}') | curl -d @- localhost:8501/v1/models/{name}:predict`
+
+Over gRPC (`pip install tensorflow-serving-api`):
+```python
+import sys, grpc, tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel("localhost:8500"))
+request = predict_pb2.PredictRequest()
+request.model_spec.name = "{name}"
+images = [open(path, "rb").read() for path in sys.argv[1:]]
+request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string))
+answer = {{k: tf.make_ndarray(v) for k, v in stub.Predict(request, timeout=60).outputs.items()}}
+for row in zip(sys.argv[1:], answer["label"], answer["confidence"], answer["valid"]):
+    print(*row)
+```
+Classes: {names}. `valid` is false where an image cannot be read. Signature `serve_images` takes \
+pixels; a server that batches fails requests of different sizes there, `serving_default` does not.
+"""
+
+
+def describe(name: str, model: keras.Model, dense: Dense) -> dict[str, Any]:
+    """What `dfk.json` says of a model; an image size of null is the image's own."""
+    head = model.layers[-1]
+    return {
+        "dfk": dfk.__version__,
+        "name": name,
+        "class_names": list(models.class_names_of(model)),
+        "image_sizes": [list(size) if size else None for size in dense.resizes],
+        "smallest_image": dense.smallest,
+        "max_pixels": decode.MAX_PIXELS,
+        "temperature": head.temperature,
+        "thresholds": head.thresholds,
+        "signatures": {BYTES: "image_bytes", IMAGES: "images"},
+    }
+
+
+def write_inside(folder: Path, facts: dict[str, Any], examples: Sequence[bytes]) -> None:
+    """Writes into a version what belongs to it: facts, warm-up requests, batching parameters.
+
+    Args:
+        folder: the version's.
+        facts: of `describe`, and what else there is to say.
+        examples: image files; the server is warmed up with the first.
+    """
+    extra = folder / EXTRA
+    extra.mkdir()
+    (extra / FACTS).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+        for size in BATCH_SIZES:
+            for request in _requests(facts["name"], examples[-1], size):
+                log = prediction_log_pb2.PredictLog(request=request)
+                record = prediction_log_pb2.PredictionLog(predict_log=log)
+                writer.write(record.SerializeToString())
+    (folder / "batching_params.pbtxt").write_text(_BATCHING)
+
+
+def _requests(name: str, example: bytes, size: int) -> list[predict_pb2.PredictRequest]:
+    """A request of `size` images for each signature."""
+    pixels = decode.decode(example).numpy()
+    inputs = {
+        BYTES: ("image_bytes", np.full(size, example, object)),
+        IMAGES: ("images", np.broadcast_to(pixels, (size, *pixels.shape))),
+    }
+    requests = []
+    for signature, (key, value) in inputs.items():
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = name, signature
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+        requests.append(request)
+    return requests
+
+
+def write_beside(output_dir: Path, facts: dict[str, Any]) -> None:
+    """Writes beside the versions how to serve them: `models.config` and `README.md`."""
+    name, names = facts["name"], facts["class_names"]
+    config = model_server_config_pb2.ModelServerConfig()
+    config.model_config_list.config.add(
+        name=name, base_path=f"/models/{name}", model_platform="tensorflow"
+    )
+    files.write_atomic(output_dir / "models.config", text_format.MessageToString(config))
+    text = _README.format(name=name, classes=len(names), names=", ".join(names))
+    files.write_atomic(output_dir / "README.md", text)

@@ -1,0 +1,362 @@
+"""The ways to a fitted model: Keras networks in phases, SVMs, ensembles."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from dfk import hardware, models, runs
+from dfk.callbacks import Checkpoint, Progress, RefreshStatistics, Saved, StopAtNaN
+from dfk.config import Config, class_weights
+from dfk.data import augment
+from dfk.data.catalog import Catalog, Split
+from dfk.data.pipeline import make_dataset, steps_per_epoch
+from dfk.errors import UsageError
+from dfk.evaluation.calibration import fit_temperature
+from dfk.evaluation.evaluate import predict
+
+# Batches that BatchNormalization's statistics are taken from before the holdout is scored.
+_REFRESH_STEPS = 20
+
+
+class Fitted(NamedTuple):
+    """A fitted model, as the report sees it.
+
+    Attributes:
+        predict: from a split to calibrated probabilities, float32 [N, C].
+        save: writes the model to `path`, whole or not at all.
+        file: the name that `save` is given.
+        parameters: how many numbers the model holds.
+        temperature: of its softmax.
+        epochs: how many were trained; 1 for what is fitted at once.
+        images: seen in an epoch.
+        seconds: spent fitting.
+        members: the learned weight of each member of an ensemble; empty for other models.
+    """
+
+    predict: Callable[[Split], np.ndarray]
+    save: Callable[[Path], None]
+    file: str
+    parameters: int
+    temperature: float
+    epochs: int
+    images: int
+    seconds: float
+    members: dict[str, float] = {}  # noqa: RUF012 -- nobody changes it
+
+
+class Phase(NamedTuple):
+    """A part of a training: until which epoch, from which block on the base trains, how fast."""
+
+    until: int
+    trainable_from: str
+    learning_rate: float
+
+
+def fit(config: Config, data: Catalog) -> Fitted:
+    """Fits the model of `config` on train, and all that is chosen about it on the holdout.
+
+    Raises:
+        UsageError: if the images or the members do not fit the flags.
+        DivergenceError: if the loss becomes NaN.
+    """
+    if config.model in models.PENALTY:
+        return _fit_svm(config, data)
+    if config.model == "ensemble":
+        return _fit_ensemble(config, data)
+    return _fit_network(config, data)
+
+
+def build(
+    config: Config,
+    class_names: tuple[str, ...],
+    *,
+    precision: str,
+    temperature: float = 1.0,
+    pretrained: bool = False,
+) -> keras.Model:
+    """Builds the network of `config`: images [N, H, W, 3] in 0..255 to probabilities [N, C].
+
+    It has the weights that training starts with if it is to be `pretrained`.
+    """
+    side = config.image_size or None
+    common = {
+        "input_shape": (side, side, 3),
+        "classes": len(class_names),
+        "class_names": class_names,
+        "temperature": temperature,
+        "seed": config.seed,
+        "dtype": precision,
+    }
+    return models.BUILDERS[config.model](**_own(config, pretrained), **common)
+
+
+def _own(config: Config, pretrained: bool) -> dict[str, Any]:
+    """The arguments that only this model has."""
+    if config.model == "vgg16":
+        file = models.check_weights(config.vgg16_weights)
+        return {
+            "weights": file if pretrained else None,
+            "batch_norm": models.has_batch_norm(file),
+        }
+    return {
+        "dropout": tuple(map(float, config.dropout)),
+        "input_range": tuple(map(float, config.input_range)),
+    }
+
+
+def _fit_network(config: Config, data: Catalog) -> Fitted:
+    keras.utils.set_random_seed(config.seed)
+    trained = build(config, data.class_names, precision=config.precision, pretrained=True)
+    saved = _fit_phases(config, data, trained)
+    model = _deployable(config, data, trained)
+    fitted = {"epochs": saved.epochs, "images": len(data.splits["train"])}
+    return _fitted(config, model, seconds=saved.seconds, **fitted)
+
+
+def _fitted(config: Config, model: keras.Model, **spent: float) -> Fitted:
+    return Fitted(
+        predict=lambda split: predict(model, split, batch_size=config.batch_size),
+        save=lambda path: _save(model, path),
+        file=runs.MODEL,
+        parameters=model.count_params(),
+        temperature=model.layers[-1].temperature,
+        **spent,
+    )
+
+
+def _phases(config: Config) -> list[Phase]:
+    """VGG16 with given weights trains its head first; everything else trains at once."""
+    whole = Phase(config.epochs, "block1", config.learning_rate)
+    if config.model != "vgg16" or config.vgg16_weights == "none":
+        return [whole]
+    head = Phase(min(config.head_epochs, config.epochs), "", config.learning_rate)
+    rest = Phase(config.epochs, config.fine_tune_from, config.fine_tune_learning_rate)
+    # Either may have no epoch to train.
+    return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
+
+
+def _fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
+    """Fits what the checkpoint leaves to do; the network ends with its best weights."""
+    network = models.network_of(model)
+    for number, phase in enumerate(_phases(config)):
+        plateau = keras.callbacks.ReduceLROnPlateau(
+            "val_loss", factor=config.plateau_factor, patience=config.plateau_patience
+        )
+        early_stopping = keras.callbacks.EarlyStopping(
+            "val_loss", patience=config.early_stopping_patience, restore_best_weights=True
+        )
+        checkpoint = Checkpoint(
+            config.run_dir / runs.CHECKPOINT,
+            config.run_dir / runs.HISTORY,
+            plateau=plateau,
+            early_stopping=early_stopping,
+        )
+        if checkpoint.saved.phase > number:
+            checkpoint.restore(network)
+            continue
+        if config.model == "vgg16":
+            models.set_trainable_from(model, phase.trainable_from)
+        if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
+            checkpoint.restore_best(network)
+        else:
+            _fit_phase(config, data, network, phase, [plateau, early_stopping], checkpoint)
+        checkpoint.end_phase(network)
+    return checkpoint.saved
+
+
+def _fit_phase(
+    config: Config,
+    data: Catalog,
+    network: keras.Model,
+    phase: Phase,
+    policies: list[keras.callbacks.Callback],
+    checkpoint: Checkpoint,
+) -> None:
+    """Runs Keras' `fit` for the epochs of a phase that are left."""
+    first_epoch = checkpoint.saved.epochs
+    if first_epoch:
+        logging.info("Continuing after epoch %d of %d.", first_epoch, config.epochs)
+    training, plain, holdout = _datasets(config, data, first_epoch, phase.until)
+    network.compile(
+        optimizer=_optimizer(config, phase.learning_rate),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    steps = steps_per_epoch(len(data.splits["train"]), config.batch_size)
+    network.fit(
+        training,
+        validation_data=holdout,
+        initial_epoch=first_epoch,
+        epochs=phase.until,
+        steps_per_epoch=steps,
+        shuffle=False,  # The pipeline has done so.
+        verbose=0,
+        callbacks=[
+            StopAtNaN(),
+            RefreshStatistics(plain.take(_REFRESH_STEPS)),
+            *policies,
+            keras.callbacks.TensorBoard(config.run_dir / "tensorboard", write_graph=False),
+            Progress(first_epoch=first_epoch, epochs=config.epochs, steps=steps),
+            checkpoint,
+        ],
+    )
+
+
+def _datasets(config: Config, data: Catalog, first_epoch: int, epochs: int):
+    """The training set of some epochs, an epoch of it with plain sampling, and the holdout."""
+    common = {
+        "classes": len(data.class_names),
+        "batch_size": config.batch_size,
+        "image_size": config.image_size,
+    }
+    augmented = common | {
+        "split": data.splits["train"],
+        "training": True,
+        "augmentations": augment.parse(config.augment),
+        "crop": config.train_crop,
+        "seed": config.seed,
+    }
+    try:
+        training = make_dataset(
+            mixer=_mixer(config),
+            class_weight=_class_weight(config, data.class_names),
+            balanced=config.sampling == "balanced",
+            first_epoch=first_epoch,
+            epochs=epochs,
+            **augmented,
+        )
+        holdout = make_dataset(split=data.splits["holdout"], **common)
+        return training, make_dataset(**augmented), holdout
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _mixer(config: Config):
+    if not (config.mixup_alpha or config.cutmix_alpha):
+        return None
+    from dfk.data.mixing import make_mixer  # keras-cv takes a second to import.
+
+    return make_mixer(config.mixup_alpha, config.cutmix_alpha, config.switch_prob)
+
+
+def _class_weight(config: Config, class_names: tuple[str, ...]) -> list[float] | None:
+    """A weight per class; None where all are alike."""
+    given = class_weights(config)
+    unknown = given.keys() - set(class_names)
+    if unknown:
+        raise UsageError(
+            f"--class_weight names {', '.join(sorted(unknown))}; the classes are "
+            f"{', '.join(class_names)}; --class_weight= weighs them alike"
+        )
+    return [given.get(name, 1.0) for name in class_names] if given else None
+
+
+def _optimizer(config: Config, learning_rate: float) -> keras.optimizers.Optimizer:
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(learning_rate)
+    return keras.optimizers.SGD(
+        learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
+    )
+
+
+def _deployable(config: Config, data: Catalog, trained: keras.Model) -> keras.Model:
+    """The trained weights in a float32 model whose temperature is fitted on the holdout."""
+    holdout = data.splits["holdout"]
+    plain = build(config, data.class_names, precision="float32")
+    plain.set_weights(trained.get_weights())
+    logits = predict(models.logits_of(plain), holdout, batch_size=config.batch_size)
+    temperature = fit_temperature(logits, holdout.labels)
+    model = build(config, data.class_names, precision="float32", temperature=temperature)
+    model.set_weights(plain.get_weights())
+    return model
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}")
+    model.save(temporary)
+    temporary.replace(path)
+
+
+def _fit_svm(config: Config, data: Catalog) -> Fitted:
+    train, holdout = data.splits["train"], data.splits["holdout"]
+    _check_kernel_fits(len(train))
+    began = time.monotonic()
+    try:
+        plain = models.SVM.fit(
+            train.images,
+            train.labels,
+            class_names=data.class_names,
+            kind=config.model,
+            progress=functools.partial(tqdm, desc="kernel", unit=" blocks", disable=None),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    temperature = fit_temperature(plain.decision(holdout.images), holdout.labels)
+    model = plain.with_temperature(temperature)
+    logging.info("Fitted an SVM to %d images.", len(train))
+    return Fitted(
+        predict=lambda split: model.predict(split.images),
+        save=model.save,
+        file=runs.SVM_MODEL,
+        parameters=model.parameters,
+        temperature=temperature,
+        epochs=1,
+        images=len(train),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _check_kernel_fits(images: int) -> None:
+    needed, there = 8 * images**2, hardware.memory_bytes()
+    if needed > there / 2:
+        raise UsageError(
+            f"an SVM of {images} images needs {needed / 2**30:.0f} GiB for its kernel matrix; this "
+            f"machine has {there / 2**30:.0f} GiB. --limit takes fewer images."
+        )
+
+
+def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
+    holdout = data.splits["holdout"]
+    began = time.monotonic()
+    try:
+        model = models.Ensemble(config.members, method=config.method, seed=config.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if models.class_names_of(model) != data.class_names:
+        raise UsageError(
+            f"the members know the classes {', '.join(models.class_names_of(model))}; the data "
+            f"has {', '.join(data.class_names)}"
+        )
+    answers = [
+        predict(member, holdout, batch_size=config.batch_size)
+        for member in models.members_of(model)
+    ]
+    weights = _class_weight(config, data.class_names)
+    model = models.fit_ensemble(
+        model, answers, holdout.labels, class_weight=dict(enumerate(weights or ()))
+    )
+    member_weights = models.member_weights_of(model).values()
+    names = [os.path.basename(member) for member in config.members]
+    names = names if len(set(names)) == len(names) else config.members
+    spent = {"epochs": 1, "images": len(holdout), "seconds": time.monotonic() - began}
+    return _fitted(config, model, **spent)._replace(
+        members=dict(zip(names, member_weights, strict=False))  # A stacker has none.
+    )
+
+
+def member_paths(config: Config) -> list[str]:
+    """A bare name is a run beside this one, a name with a slash a path, and so is each of these."""
+    return [
+        member if "/" in member else os.path.join(config.output_dir, member)
+        for member in config.members
+    ]

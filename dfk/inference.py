@@ -1,0 +1,371 @@
+"""Scores images with a run, a `.keras` file, a SavedModel or an SVM: `dfk.load`.
+
+Files and bytes go through `dfk.data.decode`, as in training and serving, so the same
+bytes give the same pixels and the same probabilities. An image that cannot be read gets
+an error of its own and does not disturb the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from dfk import hardware, runs
+from dfk.data.pixels import Image, pixels_of
+from dfk.errors import UsageError
+
+SAVED_MODEL = "saved_model"  # The folder of a run that holds its versions
+UNKNOWN = "unknown"
+BATCH_SIZE = 32
+
+# Images wait for a batch of their size, but no more than these.
+_WINDOW_BATCHES, _WINDOW_BYTES = 4, 2**27
+# Of images that a model takes at their own size: pixels of a call beside the first image's,
+# and bytes that a pixel takes in the layers of a CNN (350 measured in DeepFakeNet).
+_CALL_PIXELS, _BYTES_PER_PIXEL = 2**22, 400
+
+
+class Prediction(NamedTuple):
+    """What a model says of one image.
+
+    Attributes:
+        label: the name of the most probable class; `unknown` where that is less probable than
+            was asked for; "" for an image that cannot be read.
+        confidence: the largest probability, 0..1; 0 for an image that cannot be read.
+        probabilities: float32 [C], in the order of `Classifier.class_names`, calibrated.
+        error: why the image cannot be read; "" if it can.
+    """
+
+    label: str
+    confidence: float
+    probabilities: np.ndarray
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classifier:
+    """A loaded model. It knows a closed set of classes and gives *every* image one of them.
+
+    Attributes:
+        path: where it was loaded from.
+        class_names: C names.
+        answer: images of one size, uint8 [N, H, W, 3], or float32 where `input_size` is
+            known, to probabilities [N, C].
+        input_size: (H, W) that the model resizes to; None if images keep their size.
+        thresholds: named confidences that the model carries.
+        model: the `keras.Model` or `dfk.models.SVM`; None for a SavedModel.
+    """
+
+    path: Path
+    class_names: tuple[str, ...]
+    answer: Callable[[np.ndarray], np.ndarray]
+    input_size: tuple[int, int] | None = None
+    thresholds: dict[str, float] = dataclasses.field(default_factory=dict)
+    model: Any = None
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder that holds what else a run leaves, if the model lies in a run."""
+        return self.path.parent.parent if self.path.is_dir() else self.path.parent
+
+    @property
+    def name(self) -> str:
+        """The run's name; outside of a run, the file's or the folder's."""
+        in_run = (self.run_dir / runs.FLAGS).is_file()
+        return self.run_dir.resolve().name if in_run else self.path.stem
+
+    def predict(
+        self,
+        images: Image | Iterable[Image],
+        *,
+        batch_size: int = BATCH_SIZE,
+        min_confidence: float = 0.0,
+    ) -> list[Prediction]:
+        """Scores images; one `Prediction` each, in their order.
+
+        Args:
+            images: one or several paths, contents of image files (bytes), or arrays uint8
+                [H, W, 3]; also one array [N, H, W, 3].
+            batch_size: images of one size that share a call of the model.
+            min_confidence: an image with less is called `unknown`.
+        """
+        one = isinstance(images, str | os.PathLike | bytes | np.ndarray)
+        if one and not (isinstance(images, np.ndarray) and images.ndim == 4):
+            images = [images]
+        found = self.predict_stream(images, batch_size=batch_size, min_confidence=min_confidence)
+        return list(found)
+
+    def predict_stream(
+        self,
+        images: Iterable[Image],
+        *,
+        batch_size: int = BATCH_SIZE,
+        min_confidence: float = 0.0,
+    ) -> Iterator[Prediction]:
+        """Scores images as they come, as `predict` does, with a bounded number in memory."""
+        options = {"batch_size": batch_size, "min_confidence": min_confidence}
+        for batch in self.predict_batches(images, **options):
+            yield from batch
+
+    def predict_batches(
+        self,
+        images: Iterable[Image],
+        *,
+        batch_size: int = BATCH_SIZE,
+        min_confidence: float = 0.0,
+    ) -> Iterator[list[Prediction]]:
+        """Scores a stream as `predict_stream` does; yields what became ready together.
+
+        A stream that goes on behind what was yielded is answered the same, bit for bit.
+        """
+        resize = _resizer(self.input_size)
+        decoded = _in_threads(lambda image: pixels_of(image, resize), images)
+        for window in _windows(decoded, batch_size):
+            answers = self._answer(window, batch_size)
+            yield [self._prediction(answer, min_confidence) for answer in answers]
+
+    def _answer(self, window: list[np.ndarray | str], batch_size: int) -> list[np.ndarray | str]:
+        """Pixels to probabilities [C] or the reason why there are none; reasons stay."""
+        answers = list(window)
+        for indices in _by_size(window):
+            height, width, _ = window[indices[0]].shape
+            step = max(1, min(batch_size, _CALL_PIXELS // (height * width)))
+            for start in range(0, len(indices), step):
+                batch = indices[start : start + step]
+                found = _call(self.answer, np.stack([window[i] for i in batch]))
+                for place, i in enumerate(batch):
+                    answers[i] = found if isinstance(found, str) else found[place]
+        return answers
+
+    def _prediction(self, answer: np.ndarray | str, min_confidence: float) -> Prediction:
+        if isinstance(answer, str):
+            return Prediction("", 0.0, np.zeros(len(self.class_names), np.float32), answer)
+        confidence = float(answer.max())
+        label = self.class_names[answer.argmax()] if confidence >= min_confidence else UNKNOWN
+        return Prediction(label, confidence, answer)
+
+
+def load(path: str | os.PathLike) -> Classifier:
+    """Loads a classifier; nothing that the files hold is run as Python code.
+
+    Args:
+        path: a run's folder, a `.keras` file, an SVM's `.skops` file, a SavedModel's folder,
+            or a folder of numbered versions of one, of which the highest is taken.
+
+    Raises:
+        UsageError: if there is no model, it is damaged, or it was not made by dfk.
+    """
+    path = Path(path)
+    found = find_model(path)
+    if found.suffix == ".skops":
+        return _load_svm(found)
+    if found.suffix == ".keras":
+        return _load_keras(found)
+    return _load_saved_model(found)
+
+
+def find_model(path: Path) -> Path:
+    """The `.keras` or `.skops` file, or the folder with a `saved_model.pb`, that `path` means.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if not path.exists():
+        raise UsageError(f"there is no model at {path}")
+    if path.is_file():
+        if path.suffix not in (".keras", ".skops"):
+            raise UsageError(
+                f"{path} is no model: give a run's folder, a .keras file, a SavedModel"
+            )
+        return path
+    numbered = [
+        folder / str(number) / "saved_model.pb"
+        for folder in (path, path / SAVED_MODEL)
+        for number in reversed(versions(folder))
+    ]
+    candidates = [path / runs.MODEL, path / runs.SVM_MODEL, path / "saved_model.pb", *numbered]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate.parent if candidate.name == "saved_model.pb" else candidate
+    unfinished = (path / runs.FLAGS).is_file()
+    hint = "; the run is not finished, continue it with --resume" if unfinished else ""
+    raise UsageError(f"{path} holds no {runs.MODEL}, {runs.SVM_MODEL} or SavedModel{hint}")
+
+
+def versions(folder: Path) -> list[int]:
+    """The numbers of the versions in a folder, oldest first; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+
+def make_predict_fn(
+    path: str | os.PathLike, *, batch_size: int = BATCH_SIZE, min_confidence: float = 0.0
+) -> Callable[[Iterable[Image]], list[Prediction]]:
+    """Makes `Classifier.predict` of a model for other processes.
+
+    The function can be pickled; the process that calls it loads the model, once.
+    """
+    return functools.partial(
+        _predict, os.fspath(path), batch_size=batch_size, min_confidence=min_confidence
+    )
+
+
+def _predict(path: str, images: Iterable[Image], **options: Any) -> list[Prediction]:
+    return _loaded(path).predict(images, **options)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: str) -> Classifier:
+    return load(path)
+
+
+def _load_svm(path: Path) -> Classifier:
+    from dfk.models import SVM
+
+    try:
+        svm = SVM.load(path)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return Classifier(path, svm.class_names, svm.predict, model=svm)
+
+
+def _load_keras(path: Path) -> Classifier:
+    import keras
+
+    from dfk import layers
+
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras lets whatever a damaged file causes through.
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UsageError(f"{path} cannot be loaded as a Keras model: {lines[0]}") from error
+    head = model.layers[-1] if model.layers else None
+    if not isinstance(head, layers.CalibratedSoftmax):
+        raise UsageError(f"{path} is a Keras model, but none of dfk's: it names no classes")
+    sizes = [(x.height, x.width) for x in model.layers if isinstance(x, layers.Resizing)]
+    return Classifier(
+        path,
+        head.class_names,
+        _keras_answer(model),
+        input_size=sizes[0] if sizes else None,
+        thresholds=head.thresholds,
+        model=model,
+    )
+
+
+def _keras_answer(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return lambda images: np.asarray(model.predict_on_batch(images.astype(np.float32)))
+
+    # Traced once for all sizes; `predict` would trace once more for each.
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
+    def call(images):
+        return model(images, training=False)
+
+    return lambda images: call(tf.cast(images, tf.float32)).numpy()
+
+
+def _load_saved_model(folder: Path) -> Classifier:
+    contract = folder / "assets.extra" / "dfk.json"
+    try:
+        told = json.loads(contract.read_text())
+        loaded = tf.saved_model.load(os.fspath(folder))
+        answer = functools.partial(_serve, loaded)
+        loaded.signatures["serve_images"]  # Fails here rather than at the first image
+        class_names, thresholds = tuple(told["class_names"]), told.get("thresholds") or {}
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is none of dfk's SavedModels: it has no {contract}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{folder} is damaged, or no SavedModel of dfk: {reason}") from error
+    return Classifier(folder, class_names, answer, thresholds=thresholds)
+
+
+def _serve(loaded: Any, images: np.ndarray) -> np.ndarray:
+    # Through `loaded`: its signatures do not keep its variables alive.
+    answers = loaded.signatures["serve_images"](images=tf.constant(images))
+    # What it has no answer for is no number here, which becomes an error.
+    return np.where(answers["valid"][:, None], answers["probabilities"], np.nan)
+
+
+def _resizer(size: tuple[int, int] | None) -> Callable[[np.ndarray], np.ndarray] | None:
+    """The model's own resize, ahead of it: images of any sizes then share a batch."""
+    if size is None:
+        return None
+    from dfk.layers import Resizing
+
+    resize = Resizing(*size)
+    return lambda pixels: np.asarray(resize(pixels[None]))[0]
+
+
+def _in_threads(function: Callable, items: Iterable) -> Iterator:
+    """Maps `function` over `items` in order, with a few at a time in work or waiting."""
+    items = iter(items)
+    workers = hardware.cores()
+    with ThreadPoolExecutor(workers) as pool:
+        pending = deque(
+            pool.submit(function, item) for item in itertools.islice(items, 2 * workers)
+        )
+        while pending:
+            yield pending.popleft().result()
+            pending.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
+
+
+def _windows(
+    decoded: Iterable[np.ndarray | str], batch_size: int
+) -> Iterator[list[np.ndarray | str]]:
+    """Cuts a stream where images of one size fill a batch, or too many wait for theirs."""
+    window, sizes, held = [], Counter(), 0
+    for image in decoded:
+        window.append(image)
+        if not isinstance(image, str):
+            sizes[image.shape] += 1
+            held += image.nbytes
+        full = sizes and max(sizes.values()) >= batch_size
+        if full or held >= _WINDOW_BYTES or len(window) >= _WINDOW_BATCHES * batch_size:
+            yield window
+            window, sizes, held = [], Counter(), 0
+    if window:
+        yield window
+
+
+def _by_size(window: list[np.ndarray | str]) -> list[list[int]]:
+    """Indices of the images of a window, those of one size together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, image in enumerate(window):
+        if not isinstance(image, str):
+            groups.setdefault(image.shape, []).append(i)
+    return list(groups.values())
+
+
+def _call(answer: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> list[np.ndarray] | str:
+    """The model's answers to images of one size, or why it has none for that size."""
+    height, width = images.shape[1:3]
+    cannot = f"the model cannot take an image of {width} x {height} pixels"
+    needed = height * width * _BYTES_PER_PIXEL
+    if needed > hardware.memory_bytes() / 2:
+        return f"{cannot}: it would need about {needed / 2**30:.0f} GiB of memory"
+    try:
+        probabilities = answer(images)
+    except ValueError as error:  # An SVM says what it needs.
+        return f"{cannot}: {error}"
+    except (MemoryError, tf.errors.OpError) as error:
+        memory = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
+        return f"{cannot}" + (": there is not enough memory" if memory else "")
+    if not np.isfinite(probabilities).all():
+        return cannot
+    return list(probabilities)

@@ -1,0 +1,1 @@
+"""Servers of an exported model, to test and to measure against: the real one, or a stand-in."""

@@ -1,0 +1,273 @@
+"""`dfk predict` as a user calls it: a row for every image, whatever lies in the folder."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+
+import pytest
+
+from dfk import cli, models
+from dfk.data import sources
+from tests import corpus
+
+CLASSES = ("gan", "real life", "vae, large")
+DFK = (sys.executable, "-c", "import sys; from dfk import cli; sys.exit(cli.main())")
+ENV = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    shape = {"classes": 3, "input_shape": (16, 16, 3), "filters": (4,), "dropout": (0,)}
+    models.DeepFakeNet(class_names=CLASSES, seed=1, **shape).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Three images in two folders."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "b.png", "sub/c.png")):
+        (tmp_path / "in" / name).write_bytes(corpus.encode(corpus.picture(i), "PNG"))
+    return tmp_path / "in"
+
+
+def _rows(text):
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_a_folder_gives_csv_where_stdout_is_no_terminal(model, images, capsys):
+    assert cli.main(["predict", model, str(images)]) == 0
+    out, err = capsys.readouterr()
+    rows = list(csv.reader(io.StringIO(out)))
+    assert rows[0] == ["path", "label", "confidence", *CLASSES, "error"]
+    assert [row[0] for row in rows[1:]] == [
+        f"{images}/{n}" for n in ("a.png", "b.png", "sub/c.png")
+    ]
+    for row in rows[1:]:
+        probabilities = list(map(float, row[3:6]))
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        assert float(row[2]) == max(probabilities)
+        assert row[1] == CLASSES[probabilities.index(max(probabilities))]
+        assert row[6] == ""
+    assert err == ""
+
+
+def test_json_has_an_object_per_line(model, images, capsys):
+    assert cli.main(["predict", model, str(images), "none.png", "--format=json"]) == 1
+    *rows, missing = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [list(row["probabilities"]) for row in rows] == [list(CLASSES)] * 3
+    assert all(row["probabilities"][row["label"]] == row["confidence"] for row in rows)
+    expected = {"path": "none.png", "label": None, "confidence": None, "probabilities": None}
+    assert missing == {**expected, "error": "cannot be read: No such file or directory"}
+
+
+def test_a_table_lines_up_and_keeps_control_characters_from_the_terminal(model, tmp_path, capsys):
+    for name in ("a.png", "\x1b[2J.png"):
+        (tmp_path / name).write_bytes(corpus.encode(corpus.picture(), "PNG"))
+    (tmp_path / "z.png").write_bytes(b"")
+    assert cli.main(["predict", model, str(tmp_path), "--format=table"]) == 1
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["label", "confidence", "gan"] and "\x1b" not in "".join(lines)
+    assert [line.index(str(tmp_path)) for line in lines[:2]] == [head.index("path", 30)] * 2
+    assert lines[2].endswith("z.png: the file is empty")
+
+
+def test_less_than_min_confidence_is_unknown(model, images, capsys):
+    assert cli.main(["predict", model, str(images), "--min_confidence=1"]) == 0
+    rows = _rows(capsys.readouterr().out)
+    assert {row["label"] for row in rows} == {"unknown"}
+    assert all(float(row["confidence"]) < 1 for row in rows)
+
+
+def test_paths_from_stdin(model, images):
+    names = [str(images / "a.png"), str(images / "b.png")]
+    image = (images / "a.png").read_bytes()
+    for stdin, expected in (("\n".join(names).encode(), names), (image, ["-"])):
+        found = list(sources.find(["-"], io.BufferedReader(io.BytesIO(stdin))))
+        assert [source.name for source in found] == expected
+    done = subprocess.run([*DFK, "predict", model, "-"], input=image, capture_output=True, env=ENV)
+    (row,) = _rows(done.stdout.decode())
+    assert row["path"] == "-" and row["error"] == ""
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# Whatever may lie in a folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    return folder, *corpus.write(folder)
+
+
+def test_every_file_has_one_row_whatever_it_is(model, folder, tmp_path, capfd):
+    folder, answered, refused = folder
+    output = tmp_path / "out.csv"
+    assert cli.main(["predict", model, str(folder), f"--output={output}"]) == 1
+    with open(output, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    text = sources.text
+    assert Counter(row["path"] for row in rows) == Counter(map(text, answered | refused))
+    assert {row["path"] for row in rows if row["error"]} == set(map(text, refused))
+    out, err = capfd.readouterr()
+    assert "Traceback" not in err and not out
+    assert f"{len(refused)} of {len(rows)} images could not be read" in err
+
+
+def test_the_same_as_json(model, folder, tmp_path):
+    folder, answered, refused = folder
+    output = tmp_path / "out.json"
+    assert cli.main(["predict", model, str(folder), "--format=json", f"--output={output}"]) == 1
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert {row["path"] for row in rows if row["error"]} == set(map(sources.text, refused))
+    assert len(rows) == len(answered | refused)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
+def test_what_may_not_be_read_has_a_row(model, images, capsys):
+    (images / "b.png").chmod(0)
+    (images / "sub").chmod(0)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are for its user only
+        os.chmod(folder, 0o755)
+        shutil.copy(model, f"{folder}/model.keras")
+        images = shutil.move(images, folder)
+        os.seteuid(65534)
+        try:
+            code = cli.main(["predict", f"{folder}/model.keras", str(images)])
+        finally:
+            os.seteuid(0)
+    errors = [row["error"] for row in _rows(capsys.readouterr().out)]
+    denied = ("cannot be read: Permission denied", "cannot be searched: Permission denied")
+    assert (code, errors) == (1, ["", *denied])
+
+
+# --output is continued
+
+
+def _predict(model, folder, output, *more):
+    return ["predict", model, str(folder), "--batch_size=8", f"--output={output}", *more]
+
+
+def test_after_a_sigkill_the_same_file(model, tmp_path):
+    folder = tmp_path / "images"
+    corpus.write(folder)
+    for i in range(400):
+        (folder / f"n{i:04}.png").write_bytes(corpus.encode(corpus.picture(i), "PNG"))
+    whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
+    process = subprocess.Popen([*DFK, *_predict(model, folder, killed)])
+    while not killed.exists() or killed.stat().st_size < 5_000:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert cli.main(_predict(model, folder, whole)) == 1
+    assert 0 < killed.stat().st_size < whole.stat().st_size
+    assert cli.main(_predict(model, folder, killed)) == 1
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_half_a_row_is_cut_off_wherever_it_ends(suffix, model, tmp_path):
+    for name in ('a\n"b".png', "c.png", "d.png"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(corpus.encode(corpus.picture(), "PNG"))
+    (tmp_path / "in" / "d.png").write_bytes(b"")
+    output = tmp_path / "out"
+    arguments = _predict(model, tmp_path / "in", output, f"--format={suffix}")
+    assert cli.main(arguments) == 1
+    whole = output.read_bytes()
+    for length in range(0, len(whole), 41):
+        output.write_bytes(whole[:length])
+        assert cli.main(arguments) == 1
+        assert output.read_bytes() == whole
+
+
+def test_new_images_are_added_and_none_comes_twice(model, images, tmp_path):
+    output = tmp_path / "out.csv"
+    arguments = _predict(model, images, output)
+    assert cli.main(arguments) == 0
+    (images / "0.png").write_bytes((images / "a.png").read_bytes())
+    (images / "a.png").unlink()
+    assert cli.main(arguments) == 0
+    assert cli.main(arguments) == 0
+    names = [os.path.basename(row["path"]) for row in _rows(output.read_text())]
+    assert names == ["a.png", "b.png", "c.png", "0.png"]
+
+
+def test_a_file_of_something_else_is_refused_and_left_alone(model, images, tmp_path, capsys):
+    output = tmp_path / "out.csv"
+    for content in ("thesis", "path,label,confidence,other,error\n", "path,label\nx"):
+        output.write_text(content)
+        assert cli.main(_predict(model, images, output)) == 2
+        assert "was not written with this model" in capsys.readouterr().err
+        assert output.read_text() == content
+
+
+def test_rows_of_another_threshold_are_not_continued(model, images, tmp_path, capsys):
+    output = tmp_path / "out.csv"
+    assert cli.main(_predict(model, images, output)) == 0
+    assert cli.main(_predict(model, images, output, "--min_confidence=1")) == 2
+    assert "written by another model or --min_confidence" in capsys.readouterr().err
+
+
+# What a user may get wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "required: MODEL"),
+        (["MODEL"], 2, "required: IMAGE"),
+        (["none", "a.png"], 2, "there is no model at none"),
+        (["MODEL", "a.png", "--format=xml"], 2, "invalid choice: 'xml'"),
+        (["MODEL", "a.png", "--min_confidence=2"], 2, "2 is not within 0..1"),
+        (["MODEL", "a.png", "--batch_size=0"], 2, "0 is not 1 or more"),
+        (["MODEL", "a.png", "--output=x", "--format=table"], 2, "--output takes"),
+        (["MODEL", "a.png", "--output=no/such/folder/x.csv"], 1, "no/such/folder/x.csv"),
+        (["MODEL", "EMPTY"], 1, "there is no image in"),
+        (["MODEL", "none.csv"], 1, "none.csv: No such file"),
+    ],
+)
+def test_a_mistake_is_one_message(arguments, code, message, model, tmp_path, capsys):
+    places = {"MODEL": model, "EMPTY": str(tmp_path)}
+    assert cli.main(["predict", *(places.get(a, a) for a in arguments)]) == code
+    err = capsys.readouterr().err
+    assert err.startswith("dfk: ") and message in err and err.count("\n") == 1
+
+
+def test_help_says_what_a_closed_set_is(capsys):
+    assert cli.main(["predict", "--help"]) == 0
+    assert "gives EVERY image one of the generators" in capsys.readouterr().out
+
+
+def test_a_reader_that_stops_is_no_error(model, images):
+    (images / "0.jpg").write_bytes(corpus.bad()["cut1.jpg"])  # libjpeg has a word to say on it
+    process = subprocess.Popen([*DFK, "predict", model, images], stdout=-1, stderr=-1, env=ENV)
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (141, b"")
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("output", ["", "out.csv"])
+def test_an_interrupt_says_whether_the_same_command_continues(output, model, images, capsys):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    arguments = ["predict", model, str(images)] + [f"--output={images}/{output}"] * bool(output)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "_walk", interrupted)
+        assert cli.main(arguments) == 130
+    err = capsys.readouterr().err
+    expected = (
+        f"interrupted; the same command continues {images}/out.csv" if output else "interrupted"
+    )
+    assert err == f"dfk: {expected}\n"

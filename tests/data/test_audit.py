@@ -1,0 +1,170 @@
+"""An audit finds what was planted, and nothing in a clean set."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfk import cli
+from dfk.data import audit as module
+from dfk.data.audit import File, audit
+from dfk.data.catalog import DataError
+from dfk.data.leakage import probe
+from tests.datasets import write_folders, write_kaggle
+
+CLASSES = ("gan", "vae")
+
+
+def _noise(path, seed, size=32, **options):
+    """Smooth noise: no two look alike, and all take about as many bytes."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse.resize((size, size), Image.BICUBIC).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def clean(tmp_path):
+    """30 images of two classes in two splits, alike in everything but content."""
+    for i in range(30):
+        split = "train" if i < 20 else "validation"
+        _noise(tmp_path / "data" / split / CLASSES[i % 2] / f"{i}.png", i)
+    return tmp_path / "data"
+
+
+def test_a_clean_set_has_no_warnings(clean):
+    found = audit(clean)
+    assert found["warnings"] == []
+    assert found["images"] == {
+        "train": {"gan": 10, "vae": 10},
+        "validation": {"gan": 5, "vae": 5},
+    }
+    assert [row["formats"] for row in found["classes"]] == [{"PNG": 15}] * 2
+    assert [row["sizes"] for row in found["classes"]] == [{"32x32": 15}] * 2
+    assert [row["modes"] for row in found["classes"]] == [{"RGB": 15}] * 2
+    files = [path.stat().st_size for path in clean.rglob("gan/*.png")]
+    size = found["classes"][0]["bytes"]
+    assert (size["min"], size["max"]) == (min(files), max(files))
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_duplicates_and_near_duplicates_across_splits(clean):
+    train, validation = clean / "train" / "gan", clean / "validation"
+    shutil.copy(train / "0.png", validation / "gan" / "copy.png")
+    shutil.copy(train / "2.png", train / "again.png")
+    with Image.open(train / "4.png") as image:
+        image.save(validation / "vae" / "jpeg.jpg", quality=95, subsampling=0)
+    found = audit(clean)
+    same, near = found["duplicates"], found["near_duplicates"]
+    assert (same["across"], same["within"], same["other_labels"]) == (1, 1, 0)
+    assert same["pairs"][0] == [str(train / "0.png"), str(validation / "gan" / "copy.png")]
+    assert (near["across"], near["within"], near["other_labels"]) == (1, 0, 1)
+    assert near["pairs"] == [[str(train / "4.png"), str(validation / "vae" / "jpeg.jpg")]]
+    text = "\n".join(found["warnings"])
+    assert "1 pairs of images in different splits have the same pixels" in text
+    assert "1 pairs that look alike have different labels" in text
+
+
+def test_near_duplicates_are_found_in_whatever_block_they_lie(monkeypatch):
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**64, 50, dtype=np.uint64)
+    hashes[[3, 40]] = hashes[17]
+    hashes[40] ^= np.uint64(0b111111)
+    hashes[9] = hashes[17] ^ np.uint64(0b1111111 << 20)  # 7 bits from 3 and 17, 13 from 40
+    files = [File("train", "", "a", digest=bytes([i]), hash=int(h)) for i, h in enumerate(hashes)]
+    for block in (1, 7, 2**11):
+        monkeypatch.setattr(module, "_BLOCK", block)
+        assert sorted(module._near(files)) == [(3, 17), (3, 40), (17, 40)]
+
+
+def test_what_cannot_be_decoded_and_what_is_unbalanced(clean):
+    (clean / "train" / "gan" / "0.png").write_bytes(b"")
+    for i in range(1, 14, 2):
+        (clean / "train" / "vae" / f"{i}.png").unlink()
+    found = audit(clean)
+    assert found["unreadable"] == [
+        {"path": str(clean / "train" / "gan" / "0.png"), "reason": "the file is empty"}
+    ]
+    text = "\n".join(found["warnings"])
+    assert "1 files cannot be decoded" in text
+    assert "The classes of train are unbalanced: 3 to 10 images" in text
+
+
+# The probe
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("format", {"suffix": "bmp"}),
+        ("dimensions", {"size": 40}),
+        ("mode", {"mode": "RGBA"}),
+        ("bytes", {"compress_level": 0}),
+    ],
+)
+def test_the_probe_finds_what_tells_the_classes_apart(kind, options, tmp_path):
+    for i in range(40):
+        changes = dict(options) if i % 2 else {}
+        suffix, mode = changes.pop("suffix", "png"), changes.pop("mode", None)
+        path = _noise(tmp_path / "train" / CLASSES[i % 2] / f"{i}.{suffix}", i, **changes)
+        if mode:
+            with Image.open(path) as image:
+                converted = image.convert(mode)
+            converted.save(path)
+    found = audit(tmp_path)["leakage"]
+    assert found["leaks"] and found["alone"][kind] > 0.95 and found["accuracy"] > 0.95
+    assert found["chance"] == 0.5 and found["accuracy_ci95"][0] > 0.8
+
+
+def test_metadata_that_tell_nothing_are_no_leak():
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1000, 2000, 200)
+    files = [
+        File("train", "", "ab"[i % 2], int(size), "PNG", "RGB", 8, 8)
+        for i, size in enumerate(sizes)
+    ]
+    found = probe(files)
+    assert not found["leaks"] and 0.35 < found["accuracy"] < 0.65
+    assert found["alone"]["format"] == found["chance"] == 0.5
+
+
+def test_too_little_to_probe():
+    files = [File("train", "", label, 1, "PNG", "RGB", 1, 1) for label in "aab"]
+    assert probe(files) is None and probe(files[:2]) is None and probe([]) is None
+
+
+# The command
+
+
+def test_the_command_writes_text_json_and_a_page(clean, tmp_path, capsys):
+    (clean / "train" / "gan" / "<b>&.png").write_bytes(b"")
+    out = tmp_path / "out"
+    assert cli.main(["audit", str(clean), f"--output_dir={out}"]) == 1
+    text = capsys.readouterr().out
+    assert "WARNING: 1 files cannot be decoded" in text and "not readable:" in text
+    assert cli.main(["audit", str(clean), "--format=json"]) == 1
+    assert json.loads(capsys.readouterr().out) == json.loads((out / "audit.json").read_text())
+    page = (out / "audit.html").read_text()
+    assert "&lt;b&gt;&amp;.png" in page and "<b>&" not in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_kaggles_layout_and_images_without_labels(tmp_path, capsys):
+    data = write_kaggle(tmp_path / "data", counts={"train": 10, "test": 3}, classes=CLASSES)
+    assert cli.main(["audit", str(data), "--format=json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"]["test"] == {"gan": 0, "vae": 0, "": 3}
+    assert [row["class"] for row in found["classes"]] == ["", "gan", "vae"]
+
+
+def test_nothing_to_audit(tmp_path, capsys):
+    assert cli.main(["audit", str(tmp_path)]) == 1
+    assert "holds neither train.csv" in capsys.readouterr().err
+    data = write_folders(tmp_path / "data", counts={"train": 2}, classes=("a",))
+    for path in data.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="the file is empty"):
+        audit(data)

@@ -1,0 +1,143 @@
+"""Folders, CSVs and lists -> images, each once, in an order that repeats."""
+
+import io
+import os
+
+import pytest
+
+from dfk.data import sources
+from dfk.data.sources import Unreadable, find
+from dfk.errors import DfkError
+
+
+def _names(*arguments, **options):
+    return [source.name for source in find(map(str, arguments), **options)]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("b.png", "a.JPG", "notes.txt", "sub/c.webp", "sub/deep/d.gif", ".hidden/e.bmp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    return tmp_path
+
+
+def test_a_folder_is_searched_to_the_bottom_in_any_case(tree):
+    names = [os.path.relpath(name, tree) for name in _names(tree)]
+    assert names == ["a.JPG", "b.png", ".hidden/e.bmp", "sub/c.webp", "sub/deep/d.gif"]
+
+
+def test_linked_folders_are_searched_and_cycles_are_not(tree, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "x.png").write_bytes(b"")
+    (tree / "linked").symlink_to(other)
+    (tree / "sub" / "up").symlink_to(tree)
+    (tree / "self").symlink_to("self")
+    assert len(_names(tree)) == 6
+
+
+def test_ten_thousand_folders_deep_would_not_overflow(tmp_path):
+    folder = tmp_path
+    for _ in range(300):  # What a path's length allows
+        folder = folder / "d"
+    folder.mkdir(parents=True)
+    (folder / "x.png").write_bytes(b"")
+    assert len(_names(tmp_path)) == 1
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_suffix(tree):
+    assert _names(tree / "notes.txt", "none") == [str(tree / "notes.txt"), "none"]
+
+
+# CSVs
+
+
+def _csv(folder, content, name="list.csv"):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path\na.JPG\nsub/c.webp\n",
+        "path\r\na.JPG\r\nsub/c.webp\r\n",
+        "\ufeffpath\na.JPG\nsub/c.webp",
+        'note,path\n"x,\ny","a.JPG"\n\n,sub/c.webp,too,many\n',
+        " path ,label\na.JPG\nsub/../sub/c.webp,0\n",
+    ],
+)
+def test_a_csv_of_paths_in_its_own_folder(content, tree):
+    found = [os.path.normpath(source.image) for source in find([str(_csv(tree, content))])]
+    assert found == [str(tree / "a.JPG"), str(tree / "sub" / "c.webp")]
+
+
+@pytest.mark.parametrize("path", ["../x.png", "sub/../../x.png", "/etc/passwd", "..", "."])
+def test_a_path_that_leaves_the_folder_is_refused(path, tree):
+    (source,) = find([str(_csv(tree, f"path\n{path}\n"))])
+    assert isinstance(source.image, Unreadable) and "leaves the folder" in source.image
+
+
+def test_a_path_that_is_absolute_may_lie_in_the_folder(tree, monkeypatch):
+    table = _csv(tree, f"path\n{tree}/b.png\n")
+    assert _names(table) == [f"{tree}/b.png"]
+    monkeypatch.chdir(tree)
+    assert _names("list.csv") == [f"{tree}/b.png"]
+
+
+def test_a_row_that_is_wrong_is_a_row(tree):
+    table = _csv(
+        tree, b"x,path\n1\n1,\n1,b.png\n1,b.png\n1,\xff.png\n1," + b"x" * 200_000 + b"\n1,a.JPG"
+    )
+    found = list(find([str(table)]))
+    reasons = [str(s.image) if isinstance(s.image, Unreadable) else "" for s in found]
+    assert reasons[:5] == ["the path is empty", "the path is empty", "", "", ""]
+    assert reasons[5].startswith("cannot be read as CSV: field larger") and reasons[6] == ""
+    assert [s.name for s in found[:2]] == [f"{table}:2", f"{table}:3"]
+    assert found[4].name.endswith(r"\udcff.png") and found[4].image.endswith("\udcff.png")
+
+
+@pytest.mark.parametrize("content", ["", "name,label\nx,0\n", "path;label\n", b"\xff\xfep\0a\0"])
+def test_a_csv_without_a_column_that_is_known_is_refused(content, tree):
+    with pytest.raises(DfkError, match=r"list\.csv.*the first line must name a column"):
+        _names(_csv(tree, content))
+
+
+def test_a_csv_of_ids_names_files_beside_it(tmp_path):
+    (tmp_path / "test").mkdir()
+    for name in ("a.png", "b.JPG", "c.png", "c.gif"):
+        (tmp_path / "test" / name).write_bytes(b"")
+    table = _csv(tmp_path, "image_id\na\nb\nb\nc\nd\n../test/a\n", "test.csv")
+    found = list(find([str(table)]))
+    assert [s.name for s in found[:3]] == [
+        f"{tmp_path}/test/{n}" for n in ("a.png", "b.JPG", "b.JPG")
+    ]
+    assert [str(s.image).split()[0] for s in found[3:]] == ["several", "there", "there"]
+
+
+# Standard input
+
+
+@pytest.mark.parametrize(
+    "data", [b"a.png\nb c.png\n", b"a.png\r\n\r\nb c.png", b"a.png\0b c.png\0"]
+)
+def test_paths_from_stdin(data):
+    assert _names("-", stdin=io.BufferedReader(io.BytesIO(data))) == ["a.png", "b c.png"]
+
+
+def test_names_that_hold_anything_from_stdin():
+    data = b"line\nend.png\0\xff.png\0"
+    found = list(find(["-"], io.BufferedReader(io.BytesIO(data))))
+    assert [source.name for source in found] == ["line\nend.png", r"\udcff.png"]
+    assert os.fsencode(found[1].image) == b"\xff.png"
+
+
+def test_a_long_list_is_split_wherever_it_is_read():
+    data = b"".join(b"%06d.png\n" % i for i in range(30_000))
+    names = _names("-", stdin=io.BufferedReader(io.BytesIO(data)))
+    assert names == [f"{i:06}.png" for i in range(30_000)]
+
+
+def test_text_is_always_valid():
+    assert sources.text("ü\udcff") == r"ü\udcff"

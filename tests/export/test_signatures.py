@@ -1,0 +1,181 @@
+"""The served graph: broken images stay apart, sizes mix, the dense part compiles."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from dfk import models
+from dfk.data import decode
+from dfk.export.dense import dense
+from dfk.export.signatures import Served
+from tests.networks import CLASSES, ensemble, network
+from tests.pictures import BROKEN, GOOD, encode, noise
+
+SMALL = {name: data for name, data in GOOD.items() if name not in ("large", "wide", "1x1")}
+
+
+def _served(model, **options):
+    made = dense(model, **{"precision": "float32", "fold": True, **options})
+    return Served(made, models.class_names_of(model))
+
+
+@pytest.fixture(scope="module", params=[(16, 24), (None,), (None, 16)], ids=str)
+def case(request):
+    """A model of members of fixed sizes, of native size, or of both, and what is served of it."""
+    sides = request.param
+    model = ensemble(*sides) if len(sides) > 1 else network(*sides)
+    return model, _served(model)
+
+
+def _ask(served, files):
+    answers = served.serve_bytes(tf.constant(files, tf.string, shape=[len(files)]))
+    return {key: value.numpy() for key, value in answers.items()}
+
+
+def _expected(model, files):
+    images = [tf.cast(decode.decode(data)[None], tf.float32) for data in files]
+    return np.concatenate([model(image, training=False) for image in images])
+
+
+def test_images_of_many_sizes_share_a_batch(case):
+    model, served = case
+    files = [*SMALL.values(), *SMALL.values()]
+    answers = _ask(served, files)
+    np.testing.assert_allclose(answers["probabilities"], _expected(model, files), atol=1e-5)
+    assert answers["valid"].all()
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_image_does_not_disturb_the_others(case, name):
+    _, served = case
+    good = [*SMALL.values()]
+    mixed = [BROKEN[name], *good[:3], BROKEN[name], *good[3:]]
+    answers, alone = _ask(served, mixed), _ask(served, good)
+    assert list(np.flatnonzero(~answers["valid"])) == [0, 4]
+    for key in ("probabilities", "confidence", "label"):
+        assert not answers[key][[0, 4]].any()
+        kept = np.delete(answers[key], [0, 4], axis=0)
+        if key == "label":
+            np.testing.assert_array_equal(kept, alone[key])
+        else:
+            np.testing.assert_allclose(kept, alone[key], rtol=0, atol=1e-6)
+
+
+def test_what_is_broken_does_not_matter_to_the_last_bit():
+    served = _served(network(16))
+    good = [*SMALL.values()]
+    first = _ask(served, [*good, *BROKEN.values()])
+    second = _ask(served, [*good, *reversed(BROKEN.values())])
+    np.testing.assert_array_equal(first["probabilities"], second["probabilities"])
+
+
+def test_an_empty_batch_and_one_of_broken_images_only(case):
+    _, served = case
+    empty = _ask(served, [])
+    assert {key: value.shape for key, value in empty.items()} == {
+        **{"probabilities": (0, 3), "confidence": (0,), "label": (0,), "valid": (0,)}
+    }
+    broken = _ask(served, [*BROKEN.values()])
+    assert not broken["valid"].any() and not broken["probabilities"].any()
+    none = served.serve_images(tf.zeros([0, 0, 0, 3], tf.uint8))
+    assert none["probabilities"].shape == (0, 3)
+
+
+def test_pixels(case):
+    model, served = case
+    images = np.stack([noise(20, 30, seed) for seed in range(3)])
+    answers = served.serve_images(images)
+    expected = model(images.astype("float32"), training=False)
+    np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
+    labels = [CLASSES[k].encode() for k in np.argmax(expected, axis=1)]
+    assert list(answers["label"].numpy()) == labels
+
+
+def test_what_is_too_small_for_a_network_is_not_valid_and_never_nan():
+    served = _served(network(None))
+    tiny, good = encode(noise(7, 30), "PNG"), GOOD["png"]
+    answers = _ask(served, [tiny, good])
+    assert list(answers["valid"]) == [False, True]
+    assert not answers["probabilities"][0].any()
+    for shape in [(2, 7, 30, 3), (2, 30, 7, 3), (2, 0, 0, 3)]:
+        answers = served.serve_images(tf.zeros(shape, tf.uint8))
+        assert list(answers["valid"].numpy()) == [False, False]
+        assert not answers["probabilities"].numpy().any()
+    assert _ask(_served(network(16)), [tiny])["valid"].all()  # It is resized
+
+
+def test_weights_that_are_broken_answer_no_nan():
+    model = network(16)
+    model.get_layer("network").get_layer("logits").bias.assign([np.nan] * 3)
+    answers = _ask(_served(model), [GOOD["png"]])
+    assert not answers["valid"].any() and not answers["probabilities"].any()
+
+
+def test_large_images_of_native_size_go_through_in_parts(monkeypatch):
+    limit = 2 * 16 * 16
+    monkeypatch.setattr("dfk.export.signatures._PIXELS_AT_ONCE", limit)
+    model = network(None)
+    made = dense(model, precision="float32", fold=True)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])], autograph=False)
+    def checked(images):
+        count, pixels = tf.shape(images)[0], tf.size(images) // 3
+        with tf.control_dependencies([tf.Assert((count == 1) | (pixels <= limit), [pixels])]):
+            return made.function(tf.identity(images))
+
+    sizes = [(16, 16)] * 5 + [(30, 40)] * 2
+    files = [encode(noise(*size, seed), "PNG") for seed, size in enumerate(sizes)]
+    served = Served(made._replace(function=checked), CLASSES)
+    answers = _ask(served, files)
+    np.testing.assert_allclose(answers["probabilities"], _expected(model, files), atol=1e-5)
+
+
+def test_members_that_share_a_resize_share_it():
+    made = dense(ensemble(16, 24, 16), precision="float32", fold=True)
+    assert list(made.resizes) == [(16, 16), (24, 24)]
+    served = Served(made, CLASSES)
+    graph = served.serve_bytes.get_concrete_function().graph
+    functions = graph.as_graph_def().library.function
+    resizes = [n for f in functions for n in f.node_def if n.op == "ResizeBilinear"]
+    assert len(resizes) == 2
+
+
+def test_an_ensemble_of_ensembles():
+    model = models.Ensemble([ensemble(16, 24), network(16, 5)])
+    files = [*SMALL.values()]
+    answers = _ask(_served(model), files)
+    np.testing.assert_allclose(answers["probabilities"], _expected(model, files), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_dense_part_compiles_for_a_fixed_batch(precision, tmp_path):
+    model = ensemble(16, 24)
+    _served(model, precision=precision).save(tmp_path)
+    loaded = tf.saved_model.load(str(tmp_path))
+    images = noise(24, 24, 3)[None].astype("float32").repeat(4, axis=0)
+    resized = [tf.constant(images[:, :16, :16]), tf.constant(images)]
+    plain = loaded.dense(*resized)
+
+    @tf.function(jit_compile=True, input_signature=[tf.TensorSpec(x.shape) for x in resized])
+    def compiled(*inputs):
+        return loaded.dense(*inputs)
+
+    tolerance = 1e-5 if precision == "float32" else 0.05
+    np.testing.assert_allclose(compiled(*resized), plain, atol=tolerance)
+    assert plain.dtype == tf.float32 and plain.shape == (4, 3)
+
+
+def test_the_dense_part_is_named_for_a_tpu_and_holds_no_strings(tmp_path):
+    _served(network(16)).save(tmp_path)
+    saved = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
+    (graph,) = saved.meta_graphs
+    aliases = graph.meta_info_def.function_aliases
+    assert set(aliases.values()) == {"tpu_func"}
+    functions = [f for f in graph.graph_def.library.function if f.signature.name in aliases]
+    assert functions
+    for function in functions:
+        values = [*function.signature.input_arg, *function.signature.output_arg]
+        assert tf.string.as_datatype_enum not in {value.type for value in values}
+        nodes = {node.op for node in function.node_def}
+        assert not nodes & {"Where", "DecodeImage", "ParseTensor", "SerializeTensor", "While"}

@@ -1,0 +1,162 @@
+"""Heat maps: on the thing that decides, weighted as the ensemble weighed its members."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dfk
+from dfk import cli, explain, models
+from dfk.data.catalog import Split
+from dfk.errors import UsageError
+from dfk.evaluation.evaluate import worst_mistakes
+from dfk.inference import Classifier
+from tests import corpus
+
+NAMES = ("flat", "bright")
+
+
+def _network(seed=0, **options):
+    shape = {"classes": 2, "class_names": NAMES, "filters": (4, 4), "dropout": (0, 0)}
+    return models.DeepFakeNet(seed=seed, **{"input_shape": (None, None, 3), **shape, **options})
+
+
+def _looking_for_brightness():
+    """A network whose class 1 is how much of the image is bright."""
+    model = _network(filters=(1,), dropout=(0,))
+    network = models.network_of(model)
+    for name in ("block1_conv1", "block1_conv2"):
+        kernel = np.zeros(network.get_layer(name).kernel.shape, np.float32)
+        kernel[1, 1] = 1 / kernel.shape[2]
+        network.get_layer(name).set_weights([kernel])
+    network.get_layer("logits").set_weights([np.float32([[-1, 1]]), np.float32([0.1, 0])])
+    return model
+
+
+def _load(model, path):
+    model.save(path)
+    return dfk.load(path)
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory):
+    return _load(_looking_for_brightness(), tmp_path_factory.mktemp("model") / "bright.keras")
+
+
+def _spot():
+    """A black image, its lower right corner white."""
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[20:, 36:] = 255
+    return image
+
+
+def test_the_heat_lies_on_what_decides(bright):
+    found = explain.Explainer(bright).explain(_spot())
+    (heat,) = found.heats
+    assert (found.label, heat.name, heat.weight) == ("bright", "bright", 1.0)
+    assert heat.map.shape == (32, 48) and heat.map.dtype == np.float32
+    assert heat.map.max() == 1 and heat.map[24:, 40:].min() > 0.9
+    assert not heat.map[:16].any() and not heat.map[:, :32].any()
+
+
+def test_where_nothing_speaks_for_the_label_nothing_is_hot(bright):
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:6, :6] = 255  # Seen by the network, but it speaks against the label.
+    found = explain.Explainer(bright).explain(image)
+    assert found.label == "flat" and not found.heats[0].map.any()
+    np.testing.assert_array_equal(found.overlay(), found.image)
+
+
+def test_label_and_confidence_are_those_of_predict(tmp_path):
+    classifier = _load(_network(input_shape=(16, 16, 3)), tmp_path / "m.keras")
+    image = np.asarray(corpus.picture())
+    (expected,) = classifier.predict(image)
+    found = explain.Explainer(classifier).explain(image)
+    assert (found.label, found.confidence) == (expected.label, expected.confidence)
+    assert found.heats[0].map.shape == image.shape[:2]
+
+
+def test_members_weigh_what_the_layer_weighed_them_on_that_image(tmp_path):
+    members = [_network(1, input_shape=(16, 16, 3)), _looking_for_brightness()]
+    ensemble = models.Ensemble(members)
+    blend = models.network_of(ensemble).get_layer("combine").get_layer("blend")
+    blend.log_weights.assign([0.0, np.log(3.0)])
+    classifier = _load(ensemble, tmp_path / "both.keras")
+    explainer, weights = explain.Explainer(classifier), []
+    for image in (_spot(), np.asarray(corpus.picture())):
+        whole, *parts = explainer.explain(image).heats
+        answers = [member.predict(image[None].astype("float32"), verbose=0) for member in members]
+        expected = np.asarray(blend.weights_for(answers))[0]
+        weights.append([part.weight for part in parts])
+        np.testing.assert_allclose(weights[-1], expected, rtol=1e-4)
+        mean = sum(w * part.map for w, part in zip(expected, parts, strict=True))
+        np.testing.assert_allclose(whole.map, mean / mean.max(), rtol=1e-3, atol=1e-5)
+    assert abs(weights[0][0] - weights[1][0]) > 1e-3
+    assert [part.name for part in parts] == ["deepfakenet", "deepfakenet"]
+
+
+@pytest.mark.parametrize("method", ["average", "stacked"])
+def test_without_weights_members_count_alike(method, tmp_path):
+    members = [_network(seed) for seed in (1, 2)]
+    ensemble = models.Ensemble(members, method=method, seed=0)
+    found = explain.Explainer(_load(ensemble, tmp_path / "m.keras")).explain(_spot())
+    assert [heat.weight for heat in found.heats] == [1.0, 0.5, 0.5]
+
+
+def test_vgg16_can_be_explained(tmp_path):
+    model = models.VGG16(input_shape=(32, 32, 3), classes=2, hidden=4, seed=0)
+    found = explain.Explainer(_load(model, tmp_path / "vgg.keras")).explain(_spot())
+    assert np.isfinite(found.heats[0].map).all()
+
+
+def test_the_picture_holds_image_heat_and_members(bright):
+    heats = [explain.Heat("x", w, np.zeros((10, 20), np.float32)) for w in (1.0, 0.3, 0.7)]
+    image = np.full((10, 20, 3), 90, np.uint8)
+    shown = np.asarray(explain.Explanation(image, "gan", 0.875, heats).picture())
+    assert shown.shape == (28 + 150, 4 * 300, 3)
+    assert (shown[28:] == 90).all()
+    captions = shown[:28].reshape(28, 4, 300, 3)
+    assert (captions.min(axis=(0, 2, 3)) < 100).all()  # There is text in each
+    other = np.asarray(explain.Explanation(image, "gan", 0.5, heats).picture())
+    assert (other[:28] != shown[:28]).any() and (other[:28, 300:] == shown[:28, 300:]).all()
+
+
+def test_what_has_no_layers_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot be explained"):
+        explain.Explainer(Classifier(tmp_path, NAMES, answer=None))
+
+
+def test_of_each_class_the_surest_mistakes_are_shown_with_their_heat(bright):
+    labels = np.array([0] * 5 + [1] * 5, np.int32)
+    confidence = np.linspace(0.5, 0.95, 10)
+    wrong = np.stack([1 - confidence, confidence], axis=1)
+    wrong[5:] = wrong[5:, ::-1]
+    wrong[9] = [0.01, 0.99]  # The one that is right
+    images = [np.roll(_spot(), i, axis=0) for i in range(10)]
+    split = Split([f"i{i}" for i in range(10)], [""] * 10, labels, [""] * 10, images)
+    shown = worst_mistakes(split, wrong, NAMES, explain.Explainer(bright))
+    assert [m.image_id for m in shown] == ["i4", "i3", "i2", "i8", "i7", "i6"]
+    for mistake in shown:
+        expected = explain.Explainer(bright).explain(mistake.image).overlay()
+        np.testing.assert_array_equal(mistake.overlay, expected)
+    assert worst_mistakes(split, wrong, NAMES)[0].overlay is None
+
+
+def test_the_command_writes_a_picture_per_image(bright, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(_spot()).save(tmp_path / name)
+    (tmp_path / "c.png").write_bytes(b"")
+    Image.fromarray(_spot()[:1, :1]).save(tmp_path / "small.png")
+    arguments = ["explain", str(bright.path), str(tmp_path), f"--output_dir={tmp_path / 'out'}"]
+    assert cli.main(arguments) == 1
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["label"] for row in rows] == ["bright", "bright", "", ""]
+    assert rows[2]["error"] == "the file is empty" and "1 x 1 pixels" in rows[3]["error"]
+    assert "2 of 4 images could not be read" in err
+    pictures = sorted((tmp_path / "out").iterdir())
+    assert [str(path) for path in pictures] == [row["picture"] for row in rows[:2]]
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (2 * 288, 28 + 192)

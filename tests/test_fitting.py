@@ -1,0 +1,210 @@
+"""Every model of the study through the same door, on small images."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from dfk import callbacks, config, fitting, models, runs, training
+from dfk.errors import UsageError
+from tests.datasets import write_kaggle
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """Images of VGG16's least size."""
+    folder = tmp_path_factory.mktemp("data")
+    return write_kaggle(
+        folder, counts={"train": 60, "validation": 20}, classes=("0", "1", "2"), size=32
+    )
+
+
+@pytest.fixture(scope="module")
+def output_dir(tmp_path_factory):
+    """Where the tests of this file leave their runs, members of ensembles among them."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def _config(data_dir, output_dir, *more):
+    arguments = [f"--data_dir={data_dir}", f"--output_dir={output_dir}", "--image_size=32"]
+    return config.parse([*arguments, "--epochs=2", "--batch_size=16", *more])[0]
+
+
+@pytest.fixture(scope="module")
+def members(data_dir, output_dir):
+    """Two finished runs of networks that take images of different sizes."""
+    for name, size in (("small", 16), ("large", 24)):
+        settings = _config(
+            data_dir, output_dir, f"--experiment={name}", f"--image_size={size}", "--epochs=1"
+        )
+        training.run(settings)
+    return output_dir
+
+
+@pytest.mark.parametrize("model", ["svm", "svm_forensic"])
+def test_an_svm_leaves_a_run_like_any_other(data_dir, output_dir, model):
+    metrics = training.run(_config(data_dir, output_dir, f"--model={model}"))
+    run_dir = output_dir / model
+    assert metrics["accuracy"] > 0.6
+    assert {"model.skops", "metrics.json", "predictions.csv", "report.html"} <= {
+        path.name for path in run_dir.iterdir()
+    }
+    split = training.load_data(_config(data_dir, output_dir)).splits["validation"]
+    loaded = models.SVM.load(run_dir / runs.SVM_MODEL)
+    accuracy = (loaded.predict(split.images).argmax(axis=1) == split.labels).mean()
+    assert accuracy == metrics["accuracy"]
+
+
+def test_deepfakenet2_uses_what_its_row_lists(data_dir, tmp_path):
+    settings = _config(
+        *(data_dir, tmp_path, "--flagfile=configs/deepfakenet2.flags", "--train_crop=16"),
+        *("--class_weight=2:2.7", "--cutmix_alpha=1", "--mixup_alpha=0.2", "--sampling=balanced"),
+    )
+    assert training.run(settings)["experiment"] == "deepfakenet2"
+    network = models.network_of(keras.models.load_model(settings.run_dir / runs.MODEL))
+    rescale = network.get_layer("rescale")
+    assert (rescale.scale, rescale.offset) == (2 / 255, -1)
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(data_dir, output_dir):
+    """VGG16 from given weights: their model, and the flags and the folder of a finished run."""
+    base = keras.applications.VGG16(weights=None, include_top=False)
+    base.save_weights(output_dir / "base.weights.h5")
+    flags = [
+        *("--model=vgg16", f"--vgg16_weights={output_dir}/base.weights.h5", "--epochs=3"),
+        *("--head_epochs=1", "--learning_rate=1e-3", "--fine_tune_from=block5", "--limit=30"),
+    ]
+    settings = _config(data_dir, output_dir, "--experiment=fine_tuned", *flags)
+    training.run(settings)
+    return base, flags, settings.run_dir
+
+
+def test_vgg16_with_given_weights_trains_its_head_first(fine_tuned):
+    base, _, run_dir = fine_tuned
+    network = models.network_of(keras.models.load_model(run_dir / runs.MODEL))
+    kernel = lambda model, name: model.get_layer(name).kernel.numpy()  # noqa: E731
+    np.testing.assert_array_equal(kernel(network, "block4_conv3"), kernel(base, "block4_conv3"))
+    assert not np.array_equal(kernel(network, "block5_conv1"), kernel(base, "block5_conv1"))
+    rows = (run_dir / runs.HISTORY).read_text().splitlines()
+    rates = [float(row.split(",")[-1]) for row in rows[1:]]
+    assert rates == pytest.approx([1e-3, 1e-5, 1e-5])
+
+
+def test_phases_resume_as_if_never_interrupted(fine_tuned, data_dir, tmp_path, monkeypatch):
+    """Interrupted as the second phase begins, and again within it."""
+    _, flags, run_dir = fine_tuned
+    settings = _config(data_dir, tmp_path, "--experiment=fine_tuned", "--resume", *flags)
+    for epoch in (1, 2):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(callbacks.Progress, "on_epoch_begin", _interrupt(epoch))
+            training.run(settings)
+    training.run(settings)
+    for name in (runs.HISTORY, runs.PREDICTIONS):
+        assert (settings.run_dir / name).read_text() == (run_dir / name).read_text()
+
+
+def _interrupt(at: int):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == at:
+            raise KeyboardInterrupt
+
+    return on_epoch_begin
+
+
+def test_vgg16_whose_weights_are_missing_is_refused_before_any_image_is_read(tmp_path):
+    settings = _config("no/such/folder", tmp_path, "--model=vgg16", "--vgg16_weights=gone.h5")
+    with pytest.raises(UsageError, match=r"gone\.h5.*no such file"):
+        training.run(settings)
+
+
+@pytest.mark.parametrize("method", ["average", "confidence", "stacked"])
+def test_an_ensemble_answers_as_the_model_it_saves(data_dir, members, method):
+    settings = _config(
+        *(data_dir, members, "--model=ensemble", "--members=small,large", f"--method={method}"),
+        *(f"--experiment={method}", "--class_weight=0:1.9,2:1.7"),
+    )
+    metrics = training.run(settings)
+    split = training.load_data(settings).splits["validation"]
+    model = keras.models.load_model(settings.run_dir / runs.MODEL)
+    probabilities = model.predict(np.stack(split.images).astype("float32"), verbose=0)
+    assert (probabilities.argmax(axis=1) == split.labels).mean() == metrics["accuracy"]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert list(metrics["members"]) == ([] if method == "stacked" else ["small", "large"])
+
+
+def test_an_ensembles_flags_repeat_it_elsewhere(data_dir, members, tmp_path):
+    flags = [*("--model=ensemble", "--members=small,large"), "--experiment=blend", "--resume"]
+    first = training.run(_config(data_dir, members, *flags))
+    saved = [f"--flagfile={members}/blend/{runs.FLAGS}", f"--output_dir={tmp_path}/again"]
+    again = training.run(config.parse(saved)[0])
+    assert again["accuracy"] == first["accuracy"] and again["nll"] == first["nll"]
+    shutil.copytree(members, tmp_path / "moved")  # A moved folder is no other experiment.
+    assert training.run(_config(data_dir, tmp_path / "moved", *flags)) == first
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("small,gone", "no run at .*gone"),
+        ("small,machine", "is an SVM"),
+        ("small", "at least 2 members"),
+        ("./elsewhere/a,small", "no run at elsewhere/a"),
+    ],
+)
+def test_members_that_cannot_be_combined_are_refused(data_dir, members, given, message):
+    (members / "machine").mkdir(exist_ok=True)
+    (members / "machine" / "model.skops").touch()
+    with pytest.raises(UsageError, match=message):
+        training.run(
+            _config(data_dir, members, "--model=ensemble", f"--members={given}", "--overwrite")
+        )
+
+
+def test_class_weights_of_unknown_classes_are_refused_and_leave_no_run(data_dir, tmp_path):
+    settings = _config(data_dir, tmp_path, "--class_weight=7:2")
+    with pytest.raises(UsageError, match="names 7; the classes are 0, 1, 2"):
+        training.run(settings)
+    assert not settings.run_dir.exists()
+
+
+def test_a_kernel_matrix_that_does_not_fit_is_refused(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("dfk.hardware.memory_bytes", lambda: 2 * 8 * 50**2)
+    with pytest.raises(UsageError, match="an SVM of 54 images needs"):
+        training.run(_config(data_dir, tmp_path, "--model=svm"))
+
+
+@pytest.mark.parametrize(("members", "message"), [("one,gone", "gone"), ("one,one", "is an SVM")])
+def test_a_suite_is_checked_before_its_first_run(data_dir, tmp_path, members, message):
+    ensemble = f"--model=ensemble\n--members={members}"
+    for name, text in (("one", "--model=svm"), ("two", ensemble)):
+        (tmp_path / f"{name}.flags").write_text(text)
+    suite = f"--suite={tmp_path}/one.flags,{tmp_path}/two.flags"
+    arguments = [suite, f"--data_dir={data_dir}", f"--output_dir={tmp_path}/runs"]
+    with pytest.raises(UsageError, match=message):
+        training.check(config.parse(arguments))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_suite_fills_the_table(data_dir, tmp_path, capsys):
+    from dfk import cli
+
+    for name, text in (("one", "--model=svm"), ("two", "--model=deepfakenet")):
+        (tmp_path / f"{name}.flags").write_text(text)
+    suite = f"--suite={tmp_path}/one.flags,{tmp_path}/two.flags"
+    arguments = [suite, f"--data_dir={data_dir}", f"--output_dir={tmp_path}/runs", "--epochs=1"]
+    assert cli.main(["train", *arguments, "--image_size=16"]) == 0
+    rows = json.loads((tmp_path / "runs" / "results.json").read_text())
+    assert [row["experiment"] for row in rows] == ["one", "two"]
+    table = capsys.readouterr().out
+    assert "p against the row above" in table
+
+
+def test_phases_are_those_of_the_model():
+    parse = lambda *flags: config.parse(["--data_dir=x", *flags])[0]  # noqa: E731
+    assert len(fitting._phases(parse())) == 1
+    assert len(fitting._phases(parse("--model=vgg16", "--vgg16_weights=none"))) == 1
+    head, rest = fitting._phases(parse("--model=vgg16", "--epochs=9", "--head_epochs=4"))
+    assert (head.until, head.trainable_from, rest.until) == (4, "", 9)
