@@ -114,7 +114,9 @@ class Config:
     )
     augment: tuple[str, ...] = _knob(
         ("flip", "rotate=10", "jitter=0.1"),
-        "Training augmentations in their order, name or name=strength; empty for none.",
+        "Training augmentations in their order, name or name=strength, or a preset: none, light "
+        "(flips), forensic (flips, quarter turns, and to half of the images blur, JPEG or a resize "
+        "and back), strong (rotation and jitter, too); empty for none.",
     )
     mixup_alpha: float = _knob(0.0, "MixUp's Beta(alpha, alpha); 0 for none.", low=0)
     cutmix_alpha: float = _knob(0.0, "CutMix's Beta(alpha, alpha); 0 for none.", low=0)

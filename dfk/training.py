@@ -78,6 +78,7 @@ def _resolved(config: Config) -> Config:
     return dataclasses.replace(
         config,
         precision=hardware.resolve_precision(config.precision),
+        augment=augment.expand(config.augment),
         members=tuple(fitting.member_paths(config)),
     )
 

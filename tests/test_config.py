@@ -1,11 +1,15 @@
 """Flags, flag files and what they may not say."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from dfk import config
+from dfk.data import augment
 from dfk.errors import UsageError
+
+FLAG_FILES = sorted(Path("configs").rglob("*.flags"))
 
 
 def _parse(*arguments):
@@ -99,6 +103,32 @@ def test_a_suite_of_two_runs_of_one_name_is_refused(suite):
     member = suite.parent / "first.flags"
     with pytest.raises(UsageError, match="share a name"):
         config.parse(["--data_dir=x", f"--suite={member},{member}"])
+
+
+@pytest.mark.parametrize("path", FLAG_FILES, ids=lambda path: path.stem)
+def test_every_flag_file_is_read_and_names_its_run(path):
+    parsed = config.parse([f"--flagfile={path}", "--data_dir=x"])
+    if len(parsed) == 1:
+        assert parsed[0].experiment == path.stem
+    for member in parsed:
+        augment.parse(member.augment)
+
+
+def test_the_robust_twin_and_the_ablation_differ_in_their_augmentation_only():
+    plain = _parse("--flagfile=configs/deepfakenet.flags", "--data_dir=x")
+    robust = _parse("--flagfile=configs/robust.flags", "--data_dir=x")
+    changed = {"experiment": "robust", "augment": ("forensic",)}
+    assert robust == dataclasses.replace(plain, **changed)
+    rows = config.parse(["--flagfile=configs/ablation.flags", "--data_dir=x"])
+    assert [row.augment for row in rows] == [(name,) for name in augment.PRESETS]
+    for row in rows:
+        short = {"limit": 2000, "epochs": 8, "batch_size": 16, "augment": row.augment}
+        assert row == dataclasses.replace(plain, experiment=f"augment_{row.augment[0]}", **short)
+
+
+def test_the_help_names_the_presets_of_augmentation():
+    text = " ".join(config.flags_help().split())
+    assert all(name in text for name in augment.PRESETS)
 
 
 def test_class_weights_are_a_dictionary():

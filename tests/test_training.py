@@ -179,7 +179,7 @@ def test_bad_images_are_reported_before_anything_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--augment=blurr"], "no augmentation 'blurr'"),
+        (["--augment=blurr"], "no augmentation 'blurr'.* the presets none, light, forensic"),
         (["--image_size=0", "--train_crop=17"], "does not fit"),
         (["--train_crop=7"], "at least 8 pixels"),
         (["--image_size=4"], "at least 8 pixels"),
@@ -191,8 +191,12 @@ def test_flags_that_do_not_fit_are_refused(data_dir, tmp_path, flags, message):
 
 
 def test_crops_train_a_model_that_is_tested_on_whole_images(data_dir, tmp_path):
-    settings = _config(data_dir, tmp_path, "--image_size=0", "--train_crop=12", "--epochs=1")
+    flags = ["--image_size=0", "--train_crop=12", "--epochs=1", "--augment=forensic"]
+    settings = _config(data_dir, tmp_path, *flags)
     assert training.run(settings)["n"] == 37
+    recorded = (settings.run_dir / "config.flags").read_text().splitlines()
+    assert "--augment=flip=0.5,turn=0.75,degrade=0.5" in recorded  # What the preset was then
+    assert training.run(dataclasses.replace(settings, resume=True))["n"] == 37
 
 
 def test_images_of_several_sizes(tmp_path):

@@ -4,10 +4,15 @@ Every function takes images float32 [N, H, W, 3] in 0..255, its strength and a
 stateless seed, int64 [2], and draws for each image of the batch by itself. The
 caller makes the seed from (run seed, step), so a batch repeats whatever the
 number of threads, and no two steps share their draws.
+
+What a generator leaves is fine and faint. Flips and quarter turns move pixels and change none;
+`jpeg`, `gaussian` and `resize` do to an image what happens to it on its way through the world,
+and `degrade` does at most one of them to an image, so that a model still learns from clean ones.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -26,8 +31,30 @@ class Step(NamedTuple):
 
 def flip(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors left and right with the given probability."""
-    flipped = _uniform(images, seed, ()) < probability
-    return tf.where(flipped[:, None, None, None], tf.reverse(images, [2]), images)
+    return _mirror(images, probability, seed, axis=1)
+
+
+def vflip(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
+    """Mirrors top and bottom with the given probability."""
+    return _mirror(images, probability, seed, axis=0)
+
+
+def turn(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
+    """Turns by 90, 180 or 270 degrees, each as likely, with the given probability.
+
+    No pixel changes its value, so nothing is lost. 3/4 makes all four orientations alike, and
+    with a `flip` of 1/2 all eight symmetries of a square.
+
+    Raises:
+        ValueError: for images that are not square.
+    """
+    check([Step("turn", probability)], *images.shape[1:3])
+    drawn = _uniform(images, seed, ()) / probability
+    quarters = tf.where(drawn < 1, 1 + tf.cast(3 * drawn, tf.int32), 0)
+    height, width = tf.shape(images)[1], tf.shape(images)[2]
+    place = tf.reshape(tf.range(height * width), [height, width])
+    turned = tf.stack([tf.image.rot90(place[..., None], k)[..., 0] for k in range(4)])
+    return _rearrange(images, tf.gather(turned, quarters))
 
 
 def rotate(images: tf.Tensor, degrees: float, seed: tf.Tensor) -> tf.Tensor:
@@ -75,7 +102,11 @@ def jitter(images: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
 
 
 def blur(images: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
-    """Blurs with a 3x3 Gaussian whose standard deviation is drawn from 0.1 to `sigma` pixels."""
+    """Blurs with a 3x3 Gaussian whose standard deviation is drawn from 0.1 to `sigma` pixels.
+
+    Three pixels hold no more than the middle of a wide Gaussian: 2 does what `gaussian` does
+    with 0.8. It is the study's kernel.
+    """
     drawn = _uniform(images, seed, (), min(0.1, sigma), sigma)
     side = tf.exp(-1 / (2 * drawn**2))
     weight = (side / (1 + 2 * side))[:, None, None, None]
@@ -88,6 +119,77 @@ def blur(images: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
         )
         images = (1 - 2 * weight) * images + weight * (before + after)
     return images
+
+
+def gaussian(images: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
+    """Blurs with a whole Gaussian whose standard deviation is drawn from 0.1 to `sigma` pixels.
+
+    The result is rounded, as a file would be.
+    """
+    drawn = _uniform(images, seed, (), min(0.1, sigma), sigma)[:, None, None]
+
+    def weights(size: tf.Tensor) -> tf.Tensor:
+        place = tf.range(size)
+        weight = tf.exp(-(((place - place[:, None]) / drawn) ** 2) / 2)
+        return weight / tf.reduce_sum(weight, axis=2, keepdims=True)
+
+    return _filter(images, weights)
+
+
+def resize(images: tf.Tensor, factor: float, seed: tf.Tensor) -> tf.Tensor:
+    """Shrinks by a factor drawn from `factor` to 1 and enlarges to the former size again.
+
+    Both are bicubic (a = -1/2), the first with antialiasing, as Pillow has them. The result
+    is rounded, as a file would be.
+    """
+    drawn = _uniform(images, seed, (), factor, 1)[:, None, None]
+
+    def weights(size: tf.Tensor) -> tf.Tensor:
+        small = tf.maximum(tf.round(size * drawn), 1)
+        place = tf.range(size)[:, None]
+        kernel = _cubic((tf.range(size) + 0.5) * small / size - place - 0.5)
+        kernel = tf.where(place < small, kernel, 0)  # [N, small pixel, large pixel]
+        shrink = tf.math.divide_no_nan(kernel, tf.reduce_sum(kernel, axis=2, keepdims=True))
+        enlarge = kernel / tf.reduce_sum(kernel, axis=1, keepdims=True)
+        return tf.matmul(enlarge, shrink, transpose_a=True)
+
+    return _filter(images, weights)
+
+
+def jpeg(images: tf.Tensor, quality: float, seed: tf.Tensor) -> tf.Tensor:
+    """Writes each image as JPEG, with a quality drawn from `quality` to 100, and reads it."""
+    drawn = tf.cast(tf.round(_uniform(images, seed, (), quality, 100)), tf.int32)
+
+    def through_a_file(image_and_quality: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        image, quality = image_and_quality
+        file = tf.raw_ops.EncodeJpegVariableQuality(images=image, quality=quality)
+        return tf.ensure_shape(tf.io.decode_jpeg(file), image.shape)
+
+    spec = tf.TensorSpec(images.shape[1:], tf.uint8)
+    files = tf.map_fn(through_a_file, (_to_pixels(images), drawn), fn_output_signature=spec)
+    return tf.cast(files, tf.float32)
+
+
+def degrade(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
+    """Does one of `gaussian=2`, `jpeg=30` and `resize=0.5`, each as likely, to some of the images.
+
+    An image is degraded with the given probability, and in one way only: what two do to it at
+    once is mostly what the worse of them does, and a network of a short training learns nothing
+    from an image that holds no trace any more.
+
+    Source: Wang et al., 2020, "CNN-generated images are surprisingly easy to spot ... for now",
+    which blurs (sigma 0 to 3) and compresses (quality 30 to 100).
+    """
+    kind = _uniform(images, seed, ()) * len(_DEGRADATIONS) / probability
+    for place, (operation, worst) in enumerate(_DEGRADATIONS):
+        chosen = tf.where((place <= kind) & (kind < place + 1))
+        key = tf.random.experimental.stateless_fold_in(seed, place)
+        degraded = operation(tf.gather(images, chosen[:, 0]), worst, key)
+        images = tf.tensor_scatter_nd_update(images, chosen, degraded)
+    return images
+
+
+_DEGRADATIONS = ((gaussian, 2.0), (jpeg, 30.0), (resize, 0.5))
 
 
 def random_crop(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
@@ -107,31 +209,79 @@ def random_crop(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
 # Name -> the function and its strength where none is given.
 AUGMENTATIONS: dict[str, tuple[Augmentation, float]] = {
     "flip": (flip, 0.5),
+    "vflip": (vflip, 0.5),
+    "turn": (turn, 0.75),
     "rotate": (rotate, 10.0),
     "jitter": (jitter, 0.1),
     "blur": (blur, 2.0),
+    "gaussian": (gaussian, 2.0),
+    "resize": (resize, 0.5),
+    "jpeg": (jpeg, 30.0),
+    "degrade": (degrade, 0.5),
+}
+
+# What the strength of some is, and its bounds.
+_BOUNDS = {
+    **dict.fromkeys(("vflip", "turn", "degrade"), ("a probability", 0, 1)),
+    "resize": ("the smallest factor", 0, 1),
+    "jpeg": ("the lowest quality", 1, 100),
+}
+
+# Degrading comes last: an image is turned before it is saved, and its pixels stay whole.
+PRESETS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "light": ("flip=0.5", "vflip=0.5"),
+    "forensic": ("flip=0.5", "turn=0.75", "degrade=0.5"),
+    "strong": ("flip=0.5", "turn=0.75", "rotate=10", "jitter=0.1", "degrade=0.8"),
 }
 
 
+def expand(spec: Sequence[str]) -> tuple[str, ...]:
+    """Puts the steps of a preset where its name stands; all else stays as it is."""
+    steps = [PRESETS.get(item.strip(), (item,)) for item in spec]
+    return tuple(itertools.chain.from_iterable(steps))
+
+
 def parse(spec: Sequence[str]) -> tuple[Step, ...]:
-    """Reads `["flip", "rotate=15"]`.
+    """Reads `["flip", "rotate=15"]`, or the name of a preset, `["forensic"]`.
 
     Raises:
         ValueError: for an unknown name or a strength that is no positive number.
     """
     steps = []
-    for item in spec:
+    for item in expand(spec):
         name, _, strength = item.strip().partition("=")
+        if name in PRESETS:
+            raise ValueError(f"{item!r}: a preset takes no strength; its steps do")
         if name not in AUGMENTATIONS:
-            raise ValueError(f"no augmentation {name!r}; there are {', '.join(AUGMENTATIONS)}")
+            raise ValueError(
+                f"no augmentation {name!r}; there are {', '.join(AUGMENTATIONS)}, "
+                f"and the presets {', '.join(PRESETS)}"
+            )
         try:
             value = float(strength) if strength else AUGMENTATIONS[name][1]
         except ValueError:
             value = math.nan
         if not 0 < value < math.inf:
             raise ValueError(f"{item!r}: the strength must be a positive number")
+        what, low, high = _BOUNDS.get(name, ("", 0, math.inf))
+        if not low <= value <= high:
+            raise ValueError(f"{item!r}: the strength is {what}, from {low} to {high}")
         steps.append(Step(name, value))
     return tuple(steps)
+
+
+def check(steps: Sequence[Step], height: int, width: int) -> None:
+    """Refuses steps that images of this size cannot take.
+
+    Raises:
+        ValueError: if they are to be turned and are not square.
+    """
+    if height != width and any(step.name == "turn" for step in steps):
+        raise ValueError(
+            f"the augmentation 'turn' needs square images, these are {width} x {height}; take "
+            "flip,vflip instead, or an --image_size"
+        )
 
 
 def augment(images: tf.Tensor, steps: Sequence[Step], seed: tf.Tensor) -> tf.Tensor:
@@ -148,6 +298,45 @@ def _uniform(
 ) -> tf.Tensor:
     """Draws float32 [N, *shape] in [low, high), a value of its own for each image."""
     return tf.random.stateless_uniform([tf.shape(images)[0], *shape], seed, low, high)
+
+
+def _mirror(images: tf.Tensor, probability: float, seed: tf.Tensor, axis: int) -> tf.Tensor:
+    height, width = tf.shape(images)[1], tf.shape(images)[2]
+    place = tf.reshape(tf.range(height * width), [height, width])
+    flipped = _uniform(images, seed, ()) < probability
+    return _rearrange(images, tf.where(flipped[:, None, None], tf.reverse(place, [axis]), place))
+
+
+def _rearrange(images: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Takes each pixel from elsewhere: `places` int32 [N, H, W] are indices into H * W.
+
+    Three times as fast as reversing and transposing images, whose pixels are only 12 bytes.
+    """
+    shape = tf.shape(images)
+    pixels = tf.reshape(images, [shape[0], -1, 3])
+    return tf.reshape(tf.gather(pixels, tf.reshape(places, [shape[0], -1]), batch_dims=1), shape)
+
+
+def _filter(images: tf.Tensor, weights: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Filters rows and columns by `weights` of their length: [N, to, from], a set per image.
+
+    Two products of matrices: the filters of a batch differ, which no convolution allows.
+    """
+    height, width = _size(images)
+    images = tf.einsum("nij,njwc->niwc", weights(height), images)
+    images = tf.einsum("nij,nhjc->nhic", weights(width), images)
+    return tf.clip_by_value(tf.round(images), 0, 255)
+
+
+def _cubic(x: tf.Tensor) -> tf.Tensor:
+    """The bicubic kernel with a = -1/2 (Keys, 1981)."""
+    x = tf.abs(x)
+    near, far = (1.5 * x - 2.5) * x**2 + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return tf.where(x < 1, near, tf.where(x < 2, far, 0))
+
+
+def _to_pixels(images: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.round(tf.clip_by_value(images, 0, 255)), tf.uint8)
 
 
 def _size(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -71,7 +71,7 @@ def make_dataset(
 
     Raises:
         ValueError: for an empty split, images of different sizes without an
-            `image_size`, or a crop larger than the images.
+            `image_size`, a crop larger than the images, or turns of what is not square.
     """
     count = len(split)
     if not count:
@@ -90,6 +90,8 @@ def make_dataset(
         return steps.map(ordered, tf.data.AUTOTUNE).prefetch(2)
 
     _check_crop(split, image_size, crop)
+    height, width = (image_size,) * 2 if image_size else split.images[0].shape[:2]
+    augment.check(augmentations, height, width)
     per_epoch = steps_per_epoch(count, batch_size)
     steps = tf.data.Dataset.range(first_epoch * per_epoch, epochs * per_epoch)
     order = _balanced_order if balanced else _shuffled_order

@@ -10,7 +10,10 @@ from dfk.data.catalog import Split
 from tests.datasets import write_kaggle
 
 CLASSES = 3
-RANDOM = {"augmentations": augment.parse(["flip", "rotate=20", "jitter=0.3"]), "crop": 6}
+RANDOM = {
+    "augmentations": augment.parse(["flip", "rotate=20", "jitter=0.3", "degrade=0.9"]),
+    "crop": 6,
+}
 
 
 def _split(pixels, labels=None):
@@ -224,3 +227,10 @@ def test_a_crop_larger_than_the_images_is_refused(image_size, crop, smallest):
     message = f"--train_crop={crop} does not fit images of {smallest} pixels"
     with pytest.raises(ValueError, match=message):
         _dataset(_noise((7, 9)), image_size=image_size, crop=crop, training=True)
+
+
+def test_turns_need_square_images():
+    turns = augment.parse(["forensic"])
+    with pytest.raises(ValueError, match=r"'turn' needs square images, these are 9 x 7; .*vflip"):
+        _dataset(_noise((7, 9)), augmentations=turns, training=True)
+    _dataset(_noise((7, 9)), augmentations=turns, training=True, image_size=8)
