@@ -130,7 +130,7 @@ class Classifier:
         A stream that goes on behind what was yielded is answered the same, bit for bit.
         """
         resize = _resizer(self.input_size)
-        decoded = _in_threads(lambda image: pixels_of(image, resize), images)
+        decoded = in_threads(lambda image: pixels_of(image, resize), images)
         for window in _windows(decoded, batch_size):
             answers = self._answer(window, batch_size)
             yield [self._prediction(answer, min_confidence) for answer in answers]
@@ -312,7 +312,7 @@ def _resizer(size: tuple[int, int] | None) -> Callable[[np.ndarray], np.ndarray]
     return lambda pixels: np.asarray(resize(pixels[None]))[0]
 
 
-def _in_threads(function: Callable, items: Iterable) -> Iterator:
+def in_threads(function: Callable, items: Iterable) -> Iterator:
     """Maps `function` over `items` in order, with a few at a time in work or waiting."""
     items = iter(items)
     workers = hardware.cores()

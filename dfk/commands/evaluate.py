@@ -4,11 +4,15 @@ The set has either layout that training reads; it may hold a single split, and f
 the model. --class_map says which of the model's classes a label means where names differ; several
 labels may mean one class. Images that cannot be read are named and left out; the exit code is 1.
 
+--robustness scores the images again as JPEG, WebP, resized, blurred, noisy, cropped, brighter and
+darker, and passed on in social networks, each in several severities.
+
 With --output_dir, metrics.json, predictions.csv and report.html are written there.
 
 Examples:
   dfk evaluate runs/ensemble --data_dir=demo
   dfk evaluate runs/ensemble --data_dir=data/mine --class_map=stylegan2:gan --output_dir=mine
+  dfk evaluate runs/ensemble --data_dir=demo --robustness --output_dir=robust
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
     from dfk import inference
     from dfk.data.catalog import describe
-    from dfk.evaluation import labelled, metrics
+    from dfk.evaluation import labelled, metrics, robustness
 
     classifier = inference.load(options.model)
     names = classifier.class_names
@@ -47,6 +51,9 @@ def main(arguments: list[str]) -> int:
         "split": name,
         **metrics.compute(split.labels, probabilities, names),
     }
+    if options.robustness:
+        bar = functools.partial(tqdm, desc="robustness", unit=" images", disable=None)
+        result |= robustness.measure(classifier, split, probabilities, progress=bar)
     if options.output_dir:
         _write(options, classifier, result, split, probabilities)
     print(json.dumps(result, indent=2) if options.format == "json" else _text(result))
@@ -64,6 +71,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--class_map", type=pairs, default={}, metavar="LABEL:CLASS,...", help="what labels mean"
     )
+    parser.add_argument("--robustness", action="store_true", help="also under degradations")
     parser.add_argument("--output_dir", type=Path, metavar="DIR", help="where to write the report")
     parser.add_argument("--format", choices=["table", "json"], default="table")
     options = parser.parse_args(arguments)
@@ -96,7 +104,8 @@ def _write(options: argparse.Namespace, classifier, result: dict, split, probabi
         mistakes=evaluate.worst_mistakes(split, probabilities, names, explainer),
         probabilities=probabilities,
         labels=split.labels,
-        command=f"dfk evaluate {options.model} --data_dir={options.data_dir} --output_dir=again",
+        command=f"dfk evaluate {options.model} --data_dir={options.data_dir} --output_dir=again"
+        + " --robustness" * options.robustness,
     )
     write_json(folder / runs.METRICS, result)
 
@@ -114,4 +123,8 @@ def _text(result: dict) -> str:
     for row in result["per_class"]:
         scores = f"{row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:5.3f}"
         lines.append(f"{row['class']:{width}}  {scores}  {row['support']:6}")
+    if "robustness" in result:
+        from dfk.evaluation import robustness
+
+        lines += ["", robustness.table(result["robustness"], result["robustness_mean"])]
     return "\n".join(lines)
