@@ -17,7 +17,7 @@ MODELS = ("deepfakenet", "vgg16", "ensemble", "svm", "svm_forensic")
 ENSEMBLE_METHODS = ("confidence", "average", "stacked")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 # They say how to start a run, not what it is: `config.flags` leaves them out.
-TRANSIENT = ("suite", "resume", "overwrite")
+TRANSIENT = ("suite", "seeds", "resume", "overwrite")
 
 
 def _knob(
@@ -57,6 +57,9 @@ class Config:
     resume: bool = _knob(False, "Start, continue or print: whatever the run's folder calls for.")
     overwrite: bool = _knob(False, "Delete the run's folder first.")
     seed: int = _knob(0, "Seed of weights, order, augmentation and dropout.", low=0)
+    seeds: tuple[str, ...] = _knob(
+        (), "Several seeds, to run the experiment NAME once for each, as NAME-seed0, ..."
+    )
     export: bool = _knob(False, "Write the model as a SavedModel for TF Serving, too.")
     suite: tuple[str, ...] = _knob(
         (), "Flag files of experiments to run in order; the other flags hold for each of them."
@@ -130,6 +133,11 @@ class Config:
         """The folder of this run."""
         return Path(self.output_dir) / self.experiment
 
+    @property
+    def family(self) -> str:
+        """The experiment's name without the seed that `--seeds` gave it."""
+        return self.experiment.removesuffix(_seeded("", self.seed))
+
     def to_flags(self) -> str:
         """A flag file that repeats the run: a line per knob, without `TRANSIENT`."""
         lines = []
@@ -140,10 +148,11 @@ class Config:
 
 
 def parse(arguments: Sequence[str]) -> list[Config]:
-    """Reads command line arguments, flag files included: one Config, or one per member of a suite.
+    """Reads command line arguments, flag files included: a Config per experiment.
 
     Each member of a suite is read as `--flagfile=MEMBER` followed by the flags that stand
-    beside `--suite`, so that these win.
+    beside `--suite`, so that these win. `--seeds` makes one experiment several, in which an
+    ensemble combines the members of its own seed.
 
     Raises:
         UsageError: for an unknown flag, a value out of range, words that are no flag, or a
@@ -154,8 +163,10 @@ def parse(arguments: Sequence[str]) -> list[Config]:
         if not config.experiment:
             stem = _flag_file_stem(arguments)
             config = dataclasses.replace(config, experiment=stem or config.model)
-        _check(config)
-        return [config]
+        configs = [_with_seed(config, seed) for seed in _seeds(config, given)] or [config]
+        for config in configs:
+            _check(config)
+        return configs
     for name in ("experiment", "model", "members"):
         if name in given:
             raise UsageError(f"--{name} beside --suite: each flag file of a suite has its own")
@@ -167,6 +178,24 @@ def parse(arguments: Sequence[str]) -> list[Config]:
     if len(set(names)) < len(names):
         raise UsageError(f"--suite: several experiments share a name: {', '.join(names)}")
     return configs
+
+
+def _seeds(config: Config, given: dict[str, str]) -> list[int]:
+    if config.seeds and "seed" in given:
+        raise UsageError("--seed beside --seeds: one of them")
+    if not all(seed.isdecimal() for seed in config.seeds):
+        raise UsageError(f"--seeds={_text(config.seeds)}: whole numbers with commas between them")
+    return list(dict.fromkeys(map(int, config.seeds)))
+
+
+def _with_seed(config: Config, seed: int) -> Config:
+    members = tuple(m if "/" in m else _seeded(m, seed) for m in config.members)
+    name = _seeded(config.experiment, seed)
+    return dataclasses.replace(config, experiment=name, members=members, seed=seed, seeds=())
+
+
+def _seeded(name: str, seed: int) -> str:
+    return f"{name}-seed{seed}"
 
 
 def _parse_one(arguments: Sequence[str]) -> tuple[Config, dict[str, str]]:

@@ -85,6 +85,13 @@ class Classifier:
         in_run = (self.run_dir / runs.FLAGS).is_file()
         return self.run_dir.resolve().name if in_run else self.path.stem
 
+    @property
+    def temperature(self) -> float | None:
+        """What the logits are divided by, fitted on the holdout; None for a SavedModel."""
+        if self.model is None:
+            return None
+        return getattr(self.model, "temperature", None) or self.model.layers[-1].temperature
+
     def predict(
         self,
         images: Image | Iterable[Image],

@@ -160,14 +160,15 @@ def _report(config: Config, data: Catalog, fitted: Fitted) -> dict[str, Any]:
         "model": config.model,
         "data_dir": config.data_dir,
         "split": REPORTED,
-        **metrics.compute(split.labels, probabilities, data.class_names),
+        **metrics.compute(split.labels, probabilities, data.class_names, fitted.temperature),
+        "seed": config.seed,
         "temperature": fitted.temperature,
         "parameters": fitted.parameters,
         "epochs": fitted.epochs,
         "members": fitted.members,
         "wall_time_s": fitted.seconds,
         "train_images_per_s": fitted.epochs * fitted.images / fitted.seconds,
-        "published_accuracy": published(config.experiment, data),
+        "published_accuracy": published(config.family, data),
     }
     evaluate.write_run_report(run_dir, split, probabilities, result)
     files.write_json(run_dir / runs.METRICS, result)

@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         "model": options.model,
         "data_dir": options.data_dir,
         "split": name,
-        **metrics.compute(split.labels, probabilities, names),
+        **metrics.compute(split.labels, probabilities, names, classifier.temperature),
     }
     if options.output_dir:
         _write(options, classifier, result, split, probabilities)

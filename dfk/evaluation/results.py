@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +22,22 @@ PUBLISHED = {
     "ensemble": 0.9336,
 }
 
-_HEADER = (
-    "experiment",
-    "data",
-    "split",
-    "n",
-    "accuracy",
-    "95 % interval",
-    "published",
-    "p against the row above",
-    "macro F1",
-    "weakest F1",
-    "ECE",
-    "parameters",
-    "training",
-    "images/s",
-)
-
 
 def write_results(output_dir: Path) -> str:
     """Writes `results.md` and `results.json` over all finished runs; returns the table."""
-    found = [json.loads(path.read_text()) for path in output_dir.glob(f"*/{runs.METRICS}")]
+    found = [
+        # An evaluation that was written here is named after its folder, as a run is.
+        json.loads(path.read_text()) | {"experiment": path.parent.name}
+        for path in output_dir.glob(f"*/{runs.METRICS}")
+    ]
     study = list(PUBLISHED)
     rank = {name: i for i, name in enumerate(study)}
-    found.sort(key=lambda m: (rank.get(m["experiment"], len(study)), m["experiment"]))
+    found.sort(key=lambda m: (rank.get(_family(m), len(study)), _family(m), m.get("seed") or 0))
     pairs = itertools.pairwise([None, *found])
-    rows = [_row(row, _p_value(output_dir, row, above)) for above, row in pairs]
-    table = _markdown([_HEADER, *rows])
+    table = _markdown([_row(row, _p_value(output_dir, row, above)) for above, row in pairs])
+    over_seeds = _over_seeds(found)
+    if over_seeds:
+        table += f"\n## Over seeds\n\n{_markdown(over_seeds)}"
     write_json(output_dir / "results.json", found)
     write_atomic(output_dir / "results.md", f"# Results\n\n{table}")
     return table
@@ -85,30 +75,67 @@ def _p_value(
         return None
 
 
-def _row(metrics: dict[str, Any], p_value: float | None) -> tuple[str, ...]:
+def _row(metrics: dict[str, Any], p_value: float | None) -> dict[str, str]:
+    """Column -> cell; an evaluation of a finished model lacks what only a training has."""
     low, high = metrics["accuracy_ci95"]
-    published = metrics["published_accuracy"]
     weakest = min((c for c in metrics["per_class"] if c["support"]), key=lambda c: c["f1"])
-    return (
-        metrics["experiment"],
-        Path(metrics["data_dir"]).name,
-        metrics["split"],
-        str(metrics["n"]),
-        f"{metrics['accuracy']:.2%}",
-        f"{low:.1%} to {high:.1%}",
-        f"{published:.2%}" if published else "",
-        "" if p_value is None else f"{p_value:.2g}",
-        f"{metrics['macro_f1']:.3f}",
-        f"{weakest['f1']:.3f} ({weakest['class']})",
-        f"{metrics['ece']:.3f}",
-        f"{metrics['parameters']:,}",
-        duration(metrics["wall_time_s"]),
-        f"{metrics['train_images_per_s']:.0f}",
-    )
+    before = metrics.get("uncalibrated") or {}
+    return {
+        "experiment": metrics["experiment"],
+        "data": Path(metrics["data_dir"]).name,
+        "split": metrics["split"],
+        "n": str(metrics["n"]),
+        "accuracy": f"{metrics['accuracy']:.2%}",
+        "95 % interval": f"{low:.1%} to {high:.1%}",
+        "published": _cell(metrics.get("published_accuracy"), "{:.2%}"),
+        "p against the row above": _cell(p_value, "{:.2g}"),
+        "macro F1": f"{metrics['macro_f1']:.3f}",
+        "weakest F1": f"{weakest['f1']:.3f} ({weakest['class']})",
+        "ECE": f"{metrics['ece']:.3f}",
+        "ECE uncalibrated": _cell(before.get("ece"), "{:.3f}"),
+        "Brier": _cell(metrics.get("brier"), "{:.3f}"),
+        "robustness": _cell(metrics.get("robustness_mean"), "{:.2%}"),
+        "parameters": _cell(metrics.get("parameters"), "{:,}"),
+        "training": duration(metrics["wall_time_s"]) if "wall_time_s" in metrics else "",
+        "images/s": _cell(metrics.get("train_images_per_s"), "{:.0f}"),
+    }
 
 
-def _markdown(rows: list[tuple[str, ...]]) -> str:
-    rows = [tuple(cell.replace("|", r"\|") for cell in row) for row in rows]
+def _cell(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _family(metrics: dict[str, Any]) -> str:
+    """The experiment's name without its seed."""
+    return metrics["experiment"].removesuffix(f"-seed{metrics.get('seed')}")
+
+
+def _over_seeds(found: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """A row per experiment of several seeds: mean and standard deviation, not the best."""
+    rows = []
+    for family, group in itertools.groupby(found, _family):
+        runs_of = [m for m in group if m["experiment"] != family]
+        if len(runs_of) < 2:
+            continue
+        accuracies = [m["accuracy"] for m in runs_of]
+        rows.append(
+            {
+                "experiment": family,
+                "seeds": ", ".join(str(m["seed"]) for m in runs_of),
+                "mean accuracy": f"{statistics.mean(accuracies):.2%}",
+                "standard deviation": f"{100 * statistics.stdev(accuracies):.2f} points",
+                "lowest": f"{min(accuracies):.2%}",
+                "highest": f"{max(accuracies):.2%}",
+            }
+        )
+    return rows
+
+
+def _markdown(table: list[dict[str, str]]) -> str:
+    """Rows that share their columns; a column without a single entry is left out."""
+    columns = [name for name in table[0] if any(row[name] for row in table)]
+    rows = [columns, *([row[name] for name in columns] for row in table)]
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
