@@ -13,8 +13,9 @@ from absl import flags
 
 from dfk.errors import UsageError
 
-MODELS = ("deepfakenet", "vgg16", "ensemble", "svm", "svm_forensic")
+MODELS = ("deepfakenet", "vgg16", "residual", "ensemble", "svm", "svm_forensic")
 ENSEMBLE_METHODS = ("confidence", "average", "stacked")
+OPTIMIZERS = ("sgd", "adam", "adamw")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 # They say how to start a run, not what it is: `config.flags` leaves them out.
 TRANSIENT = ("suite", "seeds", "resume", "overwrite")
@@ -92,9 +93,24 @@ class Config:
     # Training
     epochs: int = _knob(50, "Most epochs; early stopping may end sooner.", low=1)
     batch_size: int = _knob(32, "Images per step, over all devices.", low=1)
-    optimizer: str = _knob("sgd", "sgd: with Nesterov momentum.", choices=("sgd", "adam"))
+    optimizer: str = _knob("sgd", "sgd: with Nesterov momentum.", choices=OPTIMIZERS)
     learning_rate: float = _knob(0.05, "Of the optimizer, at the start.", low=0)
     momentum: float = _knob(0.9, "Of SGD.", low=0, high=1)
+    weight_decay: float = _knob(0.0, "Of SGD and AdamW, decoupled from the gradient.", low=0)
+    schedule: str = _knob(
+        "plateau",
+        "Of the learning rate: cut where the holdout loss stalls, or a cosine down to 0.",
+        choices=("plateau", "cosine"),
+    )
+    ema: float = _knob(
+        0.0,
+        "Momentum of a moving average of the weights, which is what counts; 0 for none.",
+        low=0,
+        high=0.99999,
+    )
+    label_smoothing: float = _knob(
+        0.0, "Share of each label that is spread over all classes.", low=0, high=0.5
+    )
     head_epochs: int = _knob(
         3, "VGG16 with given weights: epochs that train its head only, on a frozen base.", low=0
     )
@@ -312,3 +328,19 @@ def class_weights(config: Config) -> dict[str, float]:
         if not name or not weights[name] > 0:
             raise UsageError(f"--class_weight: {item!r} is not class:weight, as in 0:1.9,4:1.7")
     return weights
+
+
+def weight_per_class(config: Config, class_names: Sequence[str]) -> list[float] | None:
+    """`--class_weight` in the order of `class_names`; None where all are alike.
+
+    Raises:
+        UsageError: for a class that is none of them.
+    """
+    given = class_weights(config)
+    unknown = given.keys() - set(class_names)
+    if unknown:
+        raise UsageError(
+            f"--class_weight names {', '.join(sorted(unknown))}; the classes are "
+            f"{', '.join(class_names)}; --class_weight= weighs them alike"
+        )
+    return [given.get(name, 1.0) for name in class_names] if given else None

@@ -1,4 +1,4 @@
-"""The ways to a fitted model: Keras networks in phases, SVMs, ensembles."""
+"""The ways to a fitted model: Keras networks, SVMs, ensembles."""
 
 from __future__ import annotations
 
@@ -14,18 +14,12 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from dfk import hardware, models, runs
-from dfk.callbacks import Checkpoint, Progress, RefreshStatistics, Saved, StopAtNaN
-from dfk.config import Config, class_weights
-from dfk.data import augment
+from dfk import hardware, models, phases, runs
+from dfk.config import Config, weight_per_class
 from dfk.data.catalog import Catalog, Split
-from dfk.data.pipeline import make_dataset, steps_per_epoch
 from dfk.errors import UsageError
 from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.evaluate import predict
-
-# Batches that BatchNormalization's statistics are taken from before the holdout is scored.
-_REFRESH_STEPS = 20
 
 
 class Fitted(NamedTuple):
@@ -52,14 +46,6 @@ class Fitted(NamedTuple):
     images: int
     seconds: float
     members: dict[str, float] = {}  # noqa: RUF012 -- nobody changes it
-
-
-class Phase(NamedTuple):
-    """A part of a training: until which epoch, from which block on the base trains, how fast."""
-
-    until: int
-    trainable_from: str
-    learning_rate: float
 
 
 def fit(config: Config, data: Catalog) -> Fitted:
@@ -108,6 +94,8 @@ def _own(config: Config, pretrained: bool) -> dict[str, Any]:
             "weights": file if pretrained else None,
             "batch_norm": models.has_batch_norm(file),
         }
+    if config.model == "residual":
+        return {}
     return {
         "dropout": tuple(map(float, config.dropout)),
         "input_range": tuple(map(float, config.input_range)),
@@ -117,7 +105,7 @@ def _own(config: Config, pretrained: bool) -> dict[str, Any]:
 def _fit_network(config: Config, data: Catalog) -> Fitted:
     keras.utils.set_random_seed(config.seed)
     trained = build(config, data.class_names, precision=config.precision, pretrained=True)
-    saved = _fit_phases(config, data, trained)
+    saved = phases.fit_phases(config, data, trained)
     model = _deployable(config, data, trained)
     fitted = {"epochs": saved.epochs, "images": len(data.splits["train"])}
     return _fitted(config, model, seconds=saved.seconds, **fitted)
@@ -131,141 +119,6 @@ def _fitted(config: Config, model: keras.Model, **spent: float) -> Fitted:
         parameters=model.count_params(),
         temperature=model.layers[-1].temperature,
         **spent,
-    )
-
-
-def _phases(config: Config) -> list[Phase]:
-    """VGG16 with given weights trains its head first; everything else trains at once."""
-    whole = Phase(config.epochs, "block1", config.learning_rate)
-    if config.model != "vgg16" or config.vgg16_weights == "none":
-        return [whole]
-    head = Phase(min(config.head_epochs, config.epochs), "", config.learning_rate)
-    rest = Phase(config.epochs, config.fine_tune_from, config.fine_tune_learning_rate)
-    # Either may have no epoch to train.
-    return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
-
-
-def _fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
-    """Fits what the checkpoint leaves to do; the network ends with its best weights."""
-    network = models.network_of(model)
-    for number, phase in enumerate(_phases(config)):
-        plateau = keras.callbacks.ReduceLROnPlateau(
-            "val_loss", factor=config.plateau_factor, patience=config.plateau_patience
-        )
-        early_stopping = keras.callbacks.EarlyStopping(
-            "val_loss", patience=config.early_stopping_patience, restore_best_weights=True
-        )
-        checkpoint = Checkpoint(
-            config.run_dir / runs.CHECKPOINT,
-            config.run_dir / runs.HISTORY,
-            plateau=plateau,
-            early_stopping=early_stopping,
-        )
-        if checkpoint.saved.phase > number:
-            checkpoint.restore(network)
-            continue
-        if config.model == "vgg16":
-            models.set_trainable_from(model, phase.trainable_from)
-        if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
-            checkpoint.restore_best(network)
-        else:
-            _fit_phase(config, data, network, phase, [plateau, early_stopping], checkpoint)
-        checkpoint.end_phase(network)
-    return checkpoint.saved
-
-
-def _fit_phase(
-    config: Config,
-    data: Catalog,
-    network: keras.Model,
-    phase: Phase,
-    policies: list[keras.callbacks.Callback],
-    checkpoint: Checkpoint,
-) -> None:
-    """Runs Keras' `fit` for the epochs of a phase that are left."""
-    first_epoch = checkpoint.saved.epochs
-    if first_epoch:
-        logging.info("Continuing after epoch %d of %d.", first_epoch, config.epochs)
-    training, plain, holdout = _datasets(config, data, first_epoch, phase.until)
-    network.compile(
-        optimizer=_optimizer(config, phase.learning_rate),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    steps = steps_per_epoch(len(data.splits["train"]), config.batch_size)
-    network.fit(
-        training,
-        validation_data=holdout,
-        initial_epoch=first_epoch,
-        epochs=phase.until,
-        steps_per_epoch=steps,
-        shuffle=False,  # The pipeline has done so.
-        verbose=0,
-        callbacks=[
-            StopAtNaN(),
-            RefreshStatistics(plain.take(_REFRESH_STEPS)),
-            *policies,
-            keras.callbacks.TensorBoard(config.run_dir / "tensorboard", write_graph=False),
-            Progress(first_epoch=first_epoch, epochs=config.epochs, steps=steps),
-            checkpoint,
-        ],
-    )
-
-
-def _datasets(config: Config, data: Catalog, first_epoch: int, epochs: int):
-    """The training set of some epochs, an epoch of it with plain sampling, and the holdout."""
-    common = {
-        "classes": len(data.class_names),
-        "batch_size": config.batch_size,
-        "image_size": config.image_size,
-    }
-    augmented = common | {
-        "split": data.splits["train"],
-        "training": True,
-        "augmentations": augment.parse(config.augment),
-        "crop": config.train_crop,
-        "seed": config.seed,
-    }
-    try:
-        training = make_dataset(
-            mixer=_mixer(config),
-            class_weight=_class_weight(config, data.class_names),
-            balanced=config.sampling == "balanced",
-            first_epoch=first_epoch,
-            epochs=epochs,
-            **augmented,
-        )
-        holdout = make_dataset(split=data.splits["holdout"], **common)
-        return training, make_dataset(**augmented), holdout
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _mixer(config: Config):
-    if not (config.mixup_alpha or config.cutmix_alpha):
-        return None
-    from dfk.data.mixing import make_mixer  # keras-cv takes a second to import.
-
-    return make_mixer(config.mixup_alpha, config.cutmix_alpha, config.switch_prob)
-
-
-def _class_weight(config: Config, class_names: tuple[str, ...]) -> list[float] | None:
-    """A weight per class; None where all are alike."""
-    given = class_weights(config)
-    unknown = given.keys() - set(class_names)
-    if unknown:
-        raise UsageError(
-            f"--class_weight names {', '.join(sorted(unknown))}; the classes are "
-            f"{', '.join(class_names)}; --class_weight= weighs them alike"
-        )
-    return [given.get(name, 1.0) for name in class_names] if given else None
-
-
-def _optimizer(config: Config, learning_rate: float) -> keras.optimizers.Optimizer:
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(learning_rate)
-    return keras.optimizers.SGD(
-        learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
     )
 
 
@@ -341,7 +194,7 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
         predict(member, holdout, batch_size=config.batch_size)
         for member in models.members_of(model)
     ]
-    weights = _class_weight(config, data.class_names)
+    weights = weight_per_class(config, data.class_names)
     model = models.fit_ensemble(
         model, answers, holdout.labels, class_weight=dict(enumerate(weights or ()))
     )
