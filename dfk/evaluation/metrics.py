@@ -9,6 +9,8 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
+from dfk.evaluation import selective
+
 ECE_BINS = 15
 
 
@@ -24,7 +26,7 @@ def compute(
 
     Returns:
         `n`, `accuracy`, `accuracy_ci95`, `macro_f1` (over the classes that occur),
-        `per_class`, `confusion_matrix` (rows true), `nll` (nats per image), `ece`.
+        `per_class`, `confusion_matrix` (rows true), `nll` (nats per image), `ece`, `selective`.
     """
     predicted = probabilities.argmax(axis=1)
     classes = range(len(class_names))
@@ -50,6 +52,7 @@ def compute(
         "confusion_matrix": confusion_matrix(labels, predicted, labels=classes).tolist(),
         "nll": float(log_loss(labels, _normalised(probabilities), labels=classes)),
         "ece": expected_calibration_error(labels, probabilities),
+        "selective": selective.curve(labels, probabilities),
     }
 
 

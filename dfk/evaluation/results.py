@@ -9,6 +9,7 @@ from typing import Any
 
 from dfk import runs
 from dfk.data.catalog import Catalog
+from dfk.evaluation import open_set
 from dfk.evaluation.comparison import mcnemar, read_correct
 from dfk.files import write_atomic, write_json
 
@@ -40,7 +41,7 @@ _HEADER = (
 
 
 def write_results(output_dir: Path) -> str:
-    """Writes `results.md` and `results.json` over all finished runs; returns the table."""
+    """Writes `results.md` and `results.json` over all finished runs; returns the tables."""
     found = [json.loads(path.read_text()) for path in output_dir.glob(f"*/{runs.METRICS}")]
     study = list(PUBLISHED)
     rank = {name: i for i, name in enumerate(study)}
@@ -49,6 +50,8 @@ def write_results(output_dir: Path) -> str:
     rows = [_row(row, _p_value(output_dir, row, above)) for above, row in pairs]
     table = _markdown([_HEADER, *rows])
     write_json(output_dir / "results.json", found)
+    if unknown := open_set.table(found):
+        table += f"\n## Unknown generators\n\n{_markdown(unknown)}"
     write_atomic(output_dir / "results.md", f"# Results\n\n{table}")
     return table
 
@@ -73,8 +76,10 @@ def duration(seconds: float) -> str:
 def _p_value(
     output_dir: Path, metrics: dict[str, Any], above: dict[str, Any] | None
 ) -> float | None:
-    """McNemar's p between two rows; None for the first, and where they share no image."""
+    """McNemar's p between two rows; None for the first, and where they share no image or task."""
     if above is None or metrics["data_dir"] != above["data_dir"]:
+        return None
+    if _classes(metrics) != _classes(above):
         return None
     answers = [
         read_correct(output_dir / row["experiment"] / runs.PREDICTIONS) for row in (metrics, above)
@@ -83,6 +88,10 @@ def _p_value(
         return mcnemar(*answers).p_value
     except ValueError:
         return None
+
+
+def _classes(metrics: dict[str, Any]) -> list[str]:
+    return [row["class"] for row in metrics["per_class"]]
 
 
 def _row(metrics: dict[str, Any], p_value: float | None) -> tuple[str, ...]:
