@@ -44,6 +44,9 @@ class Config:
     on_bad_image: str = _knob(
         "fail", "What to do with an image that is missing or broken.", choices=("fail", "skip")
     )
+    exclude_class: str = _knob(
+        "", "A class to leave out of training; its validation images play an unknown generator."
+    )
     limit: int = _knob(0, "Images per split, for a quick look; 0 takes all.", low=0)
     cache_gib: float = _knob(
         4.0, "GiB of decoded pixels kept in memory; the rest is cached on disk.", low=0
@@ -88,6 +91,10 @@ class Config:
     )
     method: str = _knob(
         "confidence", "How an ensemble combines its members.", choices=ENSEMBLE_METHODS
+    )
+
+    false_alarm_rate: float = _knob(
+        0.05, "Share of the known images that `predict --unknown` may call unknown.", low=0, high=1
     )
 
     # Training

@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from absl import logging
+from scipy.special import softmax
 from tqdm import tqdm
 
 from dfk import hardware, models, phases, runs
 from dfk.config import Config, weight_per_class
 from dfk.data.catalog import Catalog, Split
 from dfk.errors import UsageError
+from dfk.evaluation import conformal
 from dfk.evaluation.calibration import fit_temperature
+from dfk.evaluation.conformal import Thresholds
 from dfk.evaluation.evaluate import predict
 
 
@@ -27,7 +30,11 @@ class Fitted(NamedTuple):
 
     Attributes:
         predict: from a split to calibrated probabilities, float32 [N, C].
-        save: writes the model to `path`, whole or not at all.
+        logits: from a split to what the softmax makes the probabilities of, float [N, C]; None
+            for an ensemble, whose logits are logarithms of probabilities.
+        holdout: what it answers to images of the holdout, which chose its temperature and
+            (except of an SVM) its weights, float32 [N, C].
+        save: writes the model with thresholds to `path`, whole or not at all.
         file: the name that `save` is given.
         parameters: how many numbers the model holds.
         temperature: of its softmax.
@@ -35,10 +42,13 @@ class Fitted(NamedTuple):
         images: seen in an epoch.
         seconds: spent fitting.
         members: the learned weight of each member of an ensemble; empty for other models.
+        thresholds: chosen on `holdout`, as `dfk.evaluation.conformal` names them.
     """
 
     predict: Callable[[Split], np.ndarray]
-    save: Callable[[Path], None]
+    logits: Callable[[Split], np.ndarray] | None
+    holdout: np.ndarray
+    save: Callable[[Path, Thresholds], None]
     file: str
     parameters: int
     temperature: float
@@ -46,6 +56,7 @@ class Fitted(NamedTuple):
     images: int
     seconds: float
     members: dict[str, float] = {}  # noqa: RUF012 -- nobody changes it
+    thresholds: Thresholds = {}  # noqa: RUF012
 
 
 def fit(config: Config, data: Catalog) -> Fitted:
@@ -55,11 +66,11 @@ def fit(config: Config, data: Catalog) -> Fitted:
         UsageError: if the images or the members do not fit the flags.
         DivergenceError: if the loss becomes NaN.
     """
-    if config.model in models.PENALTY:
-        return _fit_svm(config, data)
-    if config.model == "ensemble":
-        return _fit_ensemble(config, data)
-    return _fit_network(config, data)
+    kinds = {"ensemble": _fit_ensemble} | dict.fromkeys(models.PENALTY, _fit_svm)
+    fitted = kinds.get(config.model, _fit_network)(config, data)
+    labels = data.splits["holdout"].labels
+    thresholds = conformal.choose(fitted.holdout, labels, config.false_alarm_rate)
+    return fitted._replace(thresholds=thresholds)
 
 
 def build(
@@ -106,24 +117,37 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
     keras.utils.set_random_seed(config.seed)
     trained = build(config, data.class_names, precision=config.precision, pretrained=True)
     saved = phases.fit_phases(config, data, trained)
-    model = _deployable(config, data, trained)
-    fitted = {"epochs": saved.epochs, "images": len(data.splits["train"])}
-    return _fitted(config, model, seconds=saved.seconds, **fitted)
-
-
-def _fitted(config: Config, model: keras.Model, **spent: float) -> Fitted:
-    return Fitted(
-        predict=lambda split: predict(model, split, batch_size=config.batch_size),
-        save=lambda path: _save(model, path),
-        file=runs.MODEL,
-        parameters=model.count_params(),
-        temperature=model.layers[-1].temperature,
-        **spent,
+    model, holdout = _deployable(config, data, trained)
+    logits = models.logits_of(model)
+    return _fitted(
+        config,
+        model,
+        logits=lambda split: predict(logits, split, batch_size=config.batch_size),
+        holdout=holdout,
+        epochs=saved.epochs,
+        images=len(data.splits["train"]),
+        seconds=saved.seconds,
     )
 
 
-def _deployable(config: Config, data: Catalog, trained: keras.Model) -> keras.Model:
-    """The trained weights in a float32 model whose temperature is fitted on the holdout."""
+def _fitted(config: Config, model: keras.Model, **more: Any) -> Fitted:
+    return Fitted(
+        predict=lambda split: predict(model, split, batch_size=config.batch_size),
+        save=lambda path, thresholds: _save(model, path, thresholds),
+        file=runs.MODEL,
+        parameters=model.count_params(),
+        temperature=model.layers[-1].temperature,
+        **more,
+    )
+
+
+def _deployable(
+    config: Config, data: Catalog, trained: keras.Model
+) -> tuple[keras.Model, np.ndarray]:
+    """The trained weights in a float32 model whose temperature is fitted on the holdout.
+
+    Returns also what it answers there, float32 [N, C].
+    """
     holdout = data.splits["holdout"]
     plain = build(config, data.class_names, precision="float32")
     plain.set_weights(trained.get_weights())
@@ -131,10 +155,11 @@ def _deployable(config: Config, data: Catalog, trained: keras.Model) -> keras.Mo
     temperature = fit_temperature(logits, holdout.labels)
     model = build(config, data.class_names, precision="float32", temperature=temperature)
     model.set_weights(plain.get_weights())
-    return model
+    return model, softmax(logits / temperature, axis=1).astype(np.float32)
 
 
-def _save(model: keras.Model, path: Path) -> None:
+def _save(model: keras.Model, path: Path, thresholds: Thresholds) -> None:
+    models.set_thresholds(model, thresholds)
     temporary = path.with_name(f".{path.name}")
     model.save(temporary)
     temporary.replace(path)
@@ -154,12 +179,15 @@ def _fit_svm(config: Config, data: Catalog) -> Fitted:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    temperature = fit_temperature(plain.decision(holdout.images), holdout.labels)
+    scores = plain.decision(holdout.images)
+    temperature = fit_temperature(scores, holdout.labels)
     model = plain.with_temperature(temperature)
     logging.info("Fitted an SVM to %d images.", len(train))
     return Fitted(
         predict=lambda split: model.predict(split.images),
-        save=model.save,
+        logits=lambda split: model.decision(split.images),
+        holdout=softmax(scores / temperature, axis=1).astype(np.float32),
+        save=lambda path, thresholds: model.with_thresholds(thresholds).save(path),
         file=runs.SVM_MODEL,
         parameters=model.parameters,
         temperature=temperature,
@@ -195,15 +223,21 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
         for member in models.members_of(model)
     ]
     weights = weight_per_class(config, data.class_names)
-    model = models.fit_ensemble(
+    model, unseen = models.cross_fit_ensemble(
         model, answers, holdout.labels, class_weight=dict(enumerate(weights or ()))
     )
     member_weights = models.member_weights_of(model).values()
     names = [os.path.basename(member) for member in config.members]
     names = names if len(set(names)) == len(names) else config.members
-    spent = {"epochs": 1, "images": len(holdout), "seconds": time.monotonic() - began}
-    return _fitted(config, model, **spent)._replace(
-        members=dict(zip(names, member_weights, strict=False))  # A stacker has none.
+    return _fitted(
+        config,
+        model,
+        logits=None,
+        holdout=unseen,
+        epochs=1,
+        images=len(holdout),
+        seconds=time.monotonic() - began,
+        members=dict(zip(names, member_weights, strict=False)),  # A stacker has none.
     )
 
 

@@ -10,6 +10,8 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
+from dfk.evaluation import selective
+
 ECE_BINS = 15
 
 
@@ -29,8 +31,8 @@ def compute(
 
     Returns:
         `n`, `accuracy`, `accuracy_ci95`, `macro_f1` (over the classes that occur),
-        `per_class`, `confusion_matrix` (rows true), `nll` (nats per image), `ece`, `brier`,
-        and with a temperature the last three without it, as `uncalibrated`.
+        `per_class`, `confusion_matrix` (rows true), `selective`, `nll` (nats per image), `ece`,
+        `brier`, and with a temperature the last three without it, as `uncalibrated`.
     """
     predicted = probabilities.argmax(axis=1)
     classes = range(len(class_names))
@@ -54,6 +56,7 @@ def compute(
             for i, name in enumerate(class_names)
         ],
         "confusion_matrix": confusion_matrix(labels, predicted, labels=classes).tolist(),
+        "selective": selective.curve(labels, probabilities),
         **_quality(labels, _normalised(probabilities)),
         **(
             {"uncalibrated": _quality(labels, uncalibrated(probabilities, temperature))}

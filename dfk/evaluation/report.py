@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from dfk.evaluation import plots
+from dfk.evaluation import confidence_plots, plots
 from dfk.evaluation.results import duration
 from dfk.files import write_atomic
 
@@ -87,6 +87,7 @@ def write_report(
         confusions=_confusions(matrix, names),
         wide=len(names) > WIDE,
         reliability=Markup(plots.reliability(probabilities, labels)) if len(labels) else None,
+        confidence_plots={n: Markup(svg) for n, svg in confidence_plots.plots_of(metrics).items()},
         mistakes=[(mistake, *_thumbnails(mistake)) for mistake in worst_first],
         config=list(_flat(config)),
         environment=list(_flat(environment)),

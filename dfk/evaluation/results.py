@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dfk import runs
 from dfk.data.catalog import Catalog
+from dfk.evaluation import open_set
 from dfk.evaluation.comparison import mcnemar, read_correct
 from dfk.files import write_atomic, write_json
 
@@ -24,7 +26,7 @@ PUBLISHED = {
 
 
 def write_results(output_dir: Path) -> str:
-    """Writes `results.md` and `results.json` over all finished runs; returns the table."""
+    """Writes `results.md` and `results.json` over all finished runs; returns the tables."""
     found = [
         # An evaluation that was written here is named after its folder, as a run is.
         json.loads(path.read_text()) | {"experiment": path.parent.name}
@@ -34,11 +36,14 @@ def write_results(output_dir: Path) -> str:
     rank = {name: i for i, name in enumerate(study)}
     found.sort(key=lambda m: (rank.get(_family(m), len(study)), _family(m), m.get("seed") or 0))
     pairs = itertools.pairwise([None, *found])
-    table = _markdown([_row(row, _p_value(output_dir, row, above)) for above, row in pairs])
+    rows = _rows([_row(row, _p_value(output_dir, row, above)) for above, row in pairs])
+    table = _markdown(rows)
     over_seeds = _over_seeds(found)
     if over_seeds:
-        table += f"\n## Over seeds\n\n{_markdown(over_seeds)}"
+        table += f"\n## Over seeds\n\n{_markdown(_rows(over_seeds))}"
     write_json(output_dir / "results.json", found)
+    if unknown := open_set.table(found):
+        table += f"\n## Unknown generators\n\n{_markdown(unknown)}"
     write_atomic(output_dir / "results.md", f"# Results\n\n{table}")
     return table
 
@@ -63,8 +68,10 @@ def duration(seconds: float) -> str:
 def _p_value(
     output_dir: Path, metrics: dict[str, Any], above: dict[str, Any] | None
 ) -> float | None:
-    """McNemar's p between two rows; None for the first, and where they share no image."""
+    """McNemar's p between two rows; None for the first, and where they share no image or task."""
     if above is None or metrics["data_dir"] != above["data_dir"]:
+        return None
+    if _classes(metrics) != _classes(above):
         return None
     answers = [
         read_correct(output_dir / row["experiment"] / runs.PREDICTIONS) for row in (metrics, above)
@@ -73,6 +80,10 @@ def _p_value(
         return mcnemar(*answers).p_value
     except ValueError:
         return None
+
+
+def _classes(metrics: dict[str, Any]) -> list[str]:
+    return [row["class"] for row in metrics["per_class"]]
 
 
 def _row(metrics: dict[str, Any], p_value: float | None) -> dict[str, str]:
@@ -131,10 +142,13 @@ def _over_seeds(found: list[dict[str, Any]]) -> list[dict[str, str]]:
     return rows
 
 
-def _markdown(table: list[dict[str, str]]) -> str:
-    """Rows that share their columns; a column without a single entry is left out."""
+def _rows(table: list[dict[str, str]]) -> list[list[str]]:
+    """A header and the cells below it; a column without a single entry is left out."""
     columns = [name for name in table[0] if any(row[name] for row in table)]
-    rows = [columns, *([row[name] for name in columns] for row in table)]
+    return [columns, *([row[name] for name in columns] for row in table)]
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
     rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dfk.models import deepfakenet, forensic, residual, vgg
-from dfk.models.classifier import class_names_of, classifier, logits_of, network_of
+from dfk.models.classifier import (
+    class_names_of,
+    classifier,
+    logits_of,
+    network_of,
+    set_thresholds,
+)
 from dfk.models.deepfakenet import DeepFakeNet
-from dfk.models.ensemble import Ensemble, fit_ensemble, load_member, member_weights_of, members_of
+from dfk.models.ensemble import (
+    Ensemble,
+    cross_fit_ensemble,
+    fit_ensemble,
+    load_member,
+    member_weights_of,
+    members_of,
+)
 from dfk.models.residual import ResidualNet
 from dfk.models.svm import PENALTY, SVM
 from dfk.models.vgg import (
@@ -40,6 +53,7 @@ __all__ = [
     "check_weights",
     "class_names_of",
     "classifier",
+    "cross_fit_ensemble",
     "fit_ensemble",
     "has_batch_norm",
     "load_member",
@@ -47,5 +61,6 @@ __all__ = [
     "member_weights_of",
     "members_of",
     "network_of",
+    "set_thresholds",
     "set_trainable_from",
 ]
