@@ -25,8 +25,9 @@ _COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 # What the callbacks count, and Keras' BackupAndRestore forgets.
 _KEPT = {
-    "plateau": ("best", "wait", "cooldown_counter"),
-    "early_stopping": ("best", "wait", "best_epoch", "stopped_epoch"),
+    "ReduceLROnPlateau": ("best", "wait", "cooldown_counter"),
+    "EarlyStopping": ("best", "wait", "best_epoch", "stopped_epoch"),
+    "AverageWeights": ("_ema_weights_in_model",),
 }
 
 
@@ -61,16 +62,18 @@ class RefreshStatistics(keras.callbacks.Callback):
 
     Args:
         dataset: batches whose first element is the images.
+        averaged: whether the weights are averages, of which no layer has the statistics.
     """
 
-    def __init__(self, dataset: Iterable):
+    def __init__(self, dataset: Iterable, *, averaged: bool = False):
         super().__init__()
-        self._dataset = dataset
+        self._dataset, self._averaged = dataset, averaged
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         layers = self.model.layers  # A functional model has them in the order of its data.
         dropouts = [x for x in layers if isinstance(x, keras.layers.Dropout)]
         after = layers[layers.index(dropouts[0]) :] if dropouts else []
+        after = layers if self._averaged else after
         norms = [x for x in after if isinstance(x, keras.layers.BatchNormalization) and x.trainable]
         if not norms:
             return
@@ -82,6 +85,22 @@ class RefreshStatistics(keras.callbacks.Callback):
                 self.model(images, training=True)
                 seen.append(_values(variables))
         _assign(variables, [np.mean(values, axis=0) for values in zip(*seen, strict=True)])
+
+
+class AverageWeights(keras.callbacks.SwapEMAWeights):
+    """Scores, keeps and saves the moving average of the weights; training goes on with the raw.
+
+    The optimizer, built with `use_ema=True`, holds the average in training. From the scoring
+    of the holdout until the next epoch begins they change places: the best weights and the
+    checkpoint are taken in between. Put it before `RefreshStatistics`, since the statistics of
+    the raw weights do not fit the averaged ones.
+    """
+
+    def __init__(self):
+        super().__init__(swap_on_epoch=True)
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        """Leaves the average where it is, where Keras would swap back at once."""
 
 
 class Progress(keras.callbacks.Callback):
@@ -164,21 +183,20 @@ class Checkpoint(keras.callbacks.Callback):
         path: the `.npz` file.
         history_path: `history.csv`, rewritten from the saved history so that no row of an
             epoch that was not saved, or of one trained twice, can stand in it.
-        plateau, early_stopping: the callbacks whose state is kept.
+        policies: the callbacks whose state is kept, a Keras' EarlyStopping among them.
     """
 
     def __init__(
-        self,
-        path: Path,
-        history_path: Path,
-        *,
-        plateau: keras.callbacks.ReduceLROnPlateau,
-        early_stopping: keras.callbacks.EarlyStopping,
+        self, path: Path, history_path: Path, policies: Sequence[keras.callbacks.Callback]
     ):
         super().__init__()
         self._path, self._history_path = path, history_path
-        self._plateau, self._early_stopping = plateau, early_stopping
+        self._policies = {type(policy).__name__: policy for policy in policies}
         self.saved, self._arrays = _read(path)
+
+    @property
+    def _early_stopping(self) -> keras.callbacks.EarlyStopping:
+        return self._policies["EarlyStopping"]
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         if self._arrays is None:
@@ -190,7 +208,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._early_stopping.best_weights = self._arrays["best"]
         for callback, state in self.saved.callbacks.items():
             for name, value in state.items():
-                setattr(getattr(self, f"_{callback}"), name, value)
+                setattr(self._policies[callback], name, value)
         self._arrays = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -204,8 +222,9 @@ class Checkpoint(keras.callbacks.Callback):
             history=[*self.saved.history, row],
             seconds=self.saved.seconds + time.monotonic() - self._began,
             callbacks={
-                callback: {name: getattr(getattr(self, f"_{callback}"), name) for name in names}
+                callback: {name: getattr(self._policies[callback], name) for name in names}
                 for callback, names in _KEPT.items()
+                if callback in self._policies
             },
         )
         self._write(
@@ -214,6 +233,10 @@ class Checkpoint(keras.callbacks.Callback):
             best=self._early_stopping.best_weights or [],
         )
         self.write_history()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        # Keras' `fit` ends by giving the network what its optimizer holds for the average.
+        self.model.set_weights(self._early_stopping.best_weights)
 
     def restore(self, network: keras.Model) -> None:
         """Gives `network` the variables that were saved last."""

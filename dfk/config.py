@@ -13,11 +13,12 @@ from absl import flags
 
 from dfk.errors import UsageError
 
-MODELS = ("deepfakenet", "vgg16", "ensemble", "svm", "svm_forensic")
+MODELS = ("deepfakenet", "vgg16", "residual", "ensemble", "svm", "svm_forensic")
 ENSEMBLE_METHODS = ("confidence", "average", "stacked")
+OPTIMIZERS = ("sgd", "adam", "adamw")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 # They say how to start a run, not what it is: `config.flags` leaves them out.
-TRANSIENT = ("suite", "resume", "overwrite")
+TRANSIENT = ("suite", "seeds", "resume", "overwrite")
 
 
 def _knob(
@@ -43,6 +44,9 @@ class Config:
     on_bad_image: str = _knob(
         "fail", "What to do with an image that is missing or broken.", choices=("fail", "skip")
     )
+    exclude_class: str = _knob(
+        "", "A class to leave out of training; its validation images play an unknown generator."
+    )
     limit: int = _knob(0, "Images per split, for a quick look; 0 takes all.", low=0)
     cache_gib: float = _knob(
         4.0, "GiB of decoded pixels kept in memory; the rest is cached on disk.", low=0
@@ -57,6 +61,9 @@ class Config:
     resume: bool = _knob(False, "Start, continue or print: whatever the run's folder calls for.")
     overwrite: bool = _knob(False, "Delete the run's folder first.")
     seed: int = _knob(0, "Seed of weights, order, augmentation and dropout.", low=0)
+    seeds: tuple[str, ...] = _knob(
+        (), "Several seeds, to run the experiment NAME once for each, as NAME-seed0, ..."
+    )
     export: bool = _knob(False, "Write the model as a SavedModel for TF Serving, too.")
     suite: tuple[str, ...] = _knob(
         (), "Flag files of experiments to run in order; the other flags hold for each of them."
@@ -86,12 +93,31 @@ class Config:
         "confidence", "How an ensemble combines its members.", choices=ENSEMBLE_METHODS
     )
 
+    false_alarm_rate: float = _knob(
+        0.05, "Share of the known images that `predict --unknown` may call unknown.", low=0, high=1
+    )
+
     # Training
     epochs: int = _knob(50, "Most epochs; early stopping may end sooner.", low=1)
     batch_size: int = _knob(32, "Images per step, over all devices.", low=1)
-    optimizer: str = _knob("sgd", "sgd: with Nesterov momentum.", choices=("sgd", "adam"))
+    optimizer: str = _knob("sgd", "sgd: with Nesterov momentum.", choices=OPTIMIZERS)
     learning_rate: float = _knob(0.05, "Of the optimizer, at the start.", low=0)
     momentum: float = _knob(0.9, "Of SGD.", low=0, high=1)
+    weight_decay: float = _knob(0.0, "Of SGD and AdamW, decoupled from the gradient.", low=0)
+    schedule: str = _knob(
+        "plateau",
+        "Of the learning rate: cut where the holdout loss stalls, or a cosine down to 0.",
+        choices=("plateau", "cosine"),
+    )
+    ema: float = _knob(
+        0.0,
+        "Momentum of a moving average of the weights, which is what counts; 0 for none.",
+        low=0,
+        high=0.99999,
+    )
+    label_smoothing: float = _knob(
+        0.0, "Share of each label that is spread over all classes.", low=0, high=0.5
+    )
     head_epochs: int = _knob(
         3, "VGG16 with given weights: epochs that train its head only, on a frozen base.", low=0
     )
@@ -132,6 +158,11 @@ class Config:
         """The folder of this run."""
         return Path(self.output_dir) / self.experiment
 
+    @property
+    def family(self) -> str:
+        """The experiment's name without the seed that `--seeds` gave it."""
+        return self.experiment.removesuffix(_seeded("", self.seed))
+
     def to_flags(self) -> str:
         """A flag file that repeats the run: a line per knob, without `TRANSIENT`."""
         lines = []
@@ -142,10 +173,11 @@ class Config:
 
 
 def parse(arguments: Sequence[str]) -> list[Config]:
-    """Reads command line arguments, flag files included: one Config, or one per member of a suite.
+    """Reads command line arguments, flag files included: a Config per experiment.
 
     Each member of a suite is read as `--flagfile=MEMBER` followed by the flags that stand
-    beside `--suite`, so that these win.
+    beside `--suite`, so that these win. `--seeds` makes one experiment several, in which an
+    ensemble combines the members of its own seed.
 
     Raises:
         UsageError: for an unknown flag, a value out of range, words that are no flag, or a
@@ -156,8 +188,10 @@ def parse(arguments: Sequence[str]) -> list[Config]:
         if not config.experiment:
             stem = _flag_file_stem(arguments)
             config = dataclasses.replace(config, experiment=stem or config.model)
-        _check(config)
-        return [config]
+        configs = [_with_seed(config, seed) for seed in _seeds(config, given)] or [config]
+        for config in configs:
+            _check(config)
+        return configs
     for name in ("experiment", "model", "members"):
         if name in given:
             raise UsageError(f"--{name} beside --suite: each flag file of a suite has its own")
@@ -169,6 +203,24 @@ def parse(arguments: Sequence[str]) -> list[Config]:
     if len(set(names)) < len(names):
         raise UsageError(f"--suite: several experiments share a name: {', '.join(names)}")
     return configs
+
+
+def _seeds(config: Config, given: dict[str, str]) -> list[int]:
+    if config.seeds and "seed" in given:
+        raise UsageError("--seed beside --seeds: one of them")
+    if not all(seed.isdecimal() for seed in config.seeds):
+        raise UsageError(f"--seeds={_text(config.seeds)}: whole numbers with commas between them")
+    return list(dict.fromkeys(map(int, config.seeds)))
+
+
+def _with_seed(config: Config, seed: int) -> Config:
+    members = tuple(m if "/" in m else _seeded(m, seed) for m in config.members)
+    name = _seeded(config.experiment, seed)
+    return dataclasses.replace(config, experiment=name, members=members, seed=seed, seeds=())
+
+
+def _seeded(name: str, seed: int) -> str:
+    return f"{name}-seed{seed}"
 
 
 def _parse_one(arguments: Sequence[str]) -> tuple[Config, dict[str, str]]:
@@ -285,3 +337,19 @@ def class_weights(config: Config) -> dict[str, float]:
         if not name or not weights[name] > 0:
             raise UsageError(f"--class_weight: {item!r} is not class:weight, as in 0:1.9,4:1.7")
     return weights
+
+
+def weight_per_class(config: Config, class_names: Sequence[str]) -> list[float] | None:
+    """`--class_weight` in the order of `class_names`; None where all are alike.
+
+    Raises:
+        UsageError: for a class that is none of them.
+    """
+    given = class_weights(config)
+    unknown = given.keys() - set(class_names)
+    if unknown:
+        raise UsageError(
+            f"--class_weight names {', '.join(sorted(unknown))}; the classes are "
+            f"{', '.join(class_names)}; --class_weight= weighs them alike"
+        )
+    return [given.get(name, 1.0) for name in class_names] if given else None

@@ -18,9 +18,9 @@ def describe(classifier: Classifier) -> dict[str, Any]:
 
     Returns:
         What JSON can hold: `path`, `kind`, `class_names`, `input_size` ([H, W], or None where
-        images keep their size), `thresholds`; of a Keras model or an SVM `temperature` and
-        `parameters`; of an ensemble `members` and their learned weights; and what the run tells:
-        `scores`, `training_data`, `versions`.
+        images keep their size), `thresholds`; of a Keras model or an SVM `temperature`,
+        `calibration` and `parameters`; of an ensemble `members` and their learned weights; and
+        what the run tells: `scores`, `training_data`, `versions`.
 
     Raises:
         DfkError: if a file of the run is damaged.
@@ -33,6 +33,8 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         "thresholds": dict(classifier.thresholds),
         **_of_model(classifier.model),
     }
+    if classifier.temperature:
+        known["calibration"] = "softmax(logits / temperature), the temperature fitted on holdout"
     run = classifier.run_dir
     metrics, environment = _read(run / runs.METRICS), _read(run / runs.ENVIRONMENT)
     if metrics:

@@ -155,9 +155,15 @@ def _probe(model: keras.Model) -> Callable[[tf.Tensor, int], tf.Tensor]:
 
 
 def _features(network: keras.Model):
-    """What enters the last pooling: the deepest features, before they lose half their size."""
-    pools = [x for x in network.layers if isinstance(x, keras.layers.MaxPooling2D)]
-    if not pools:
+    """What enters the last max pooling: the deepest features, before they lose half their size.
+
+    Without one, what enters the global pooling.
+    """
+    for kind in (keras.layers.MaxPooling2D, keras.layers.GlobalAveragePooling2D):
+        pools = [x for x in network.layers if isinstance(x, kind)]
+        if pools:
+            break
+    else:
         raise UsageError(f"{network.name} has no pooling layer that Grad-CAM could look at")
     return pools[-1].input
 

@@ -1,4 +1,4 @@
-"""The ways to a fitted model: Keras networks in phases, SVMs, ensembles."""
+"""The ways to a fitted model: Keras networks, SVMs, ensembles."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from absl import logging
+from scipy.special import softmax
 from tqdm import tqdm
 
-from dfk import hardware, models, runs
-from dfk.callbacks import Checkpoint, Progress, RefreshStatistics, Saved, StopAtNaN
-from dfk.config import Config, class_weights
-from dfk.data import augment
+from dfk import hardware, models, phases, runs
+from dfk.config import Config, weight_per_class
 from dfk.data.catalog import Catalog, Split
-from dfk.data.pipeline import make_dataset, steps_per_epoch
 from dfk.errors import UsageError
+from dfk.evaluation import conformal
 from dfk.evaluation.calibration import fit_temperature
+from dfk.evaluation.conformal import Thresholds
 from dfk.evaluation.evaluate import predict
-
-# Batches that BatchNormalization's statistics are taken from before the holdout is scored.
-_REFRESH_STEPS = 20
 
 
 class Fitted(NamedTuple):
@@ -33,7 +30,11 @@ class Fitted(NamedTuple):
 
     Attributes:
         predict: from a split to calibrated probabilities, float32 [N, C].
-        save: writes the model to `path`, whole or not at all.
+        logits: from a split to what the softmax makes the probabilities of, float [N, C]; None
+            for an ensemble, whose logits are logarithms of probabilities.
+        holdout: what it answers to images of the holdout, which chose its temperature and
+            (except of an SVM) its weights, float32 [N, C].
+        save: writes the model with thresholds to `path`, whole or not at all.
         file: the name that `save` is given.
         parameters: how many numbers the model holds.
         temperature: of its softmax.
@@ -41,10 +42,13 @@ class Fitted(NamedTuple):
         images: seen in an epoch.
         seconds: spent fitting.
         members: the learned weight of each member of an ensemble; empty for other models.
+        thresholds: chosen on `holdout`, as `dfk.evaluation.conformal` names them.
     """
 
     predict: Callable[[Split], np.ndarray]
-    save: Callable[[Path], None]
+    logits: Callable[[Split], np.ndarray] | None
+    holdout: np.ndarray
+    save: Callable[[Path, Thresholds], None]
     file: str
     parameters: int
     temperature: float
@@ -52,14 +56,7 @@ class Fitted(NamedTuple):
     images: int
     seconds: float
     members: dict[str, float] = {}  # noqa: RUF012 -- nobody changes it
-
-
-class Phase(NamedTuple):
-    """A part of a training: until which epoch, from which block on the base trains, how fast."""
-
-    until: int
-    trainable_from: str
-    learning_rate: float
+    thresholds: Thresholds = {}  # noqa: RUF012
 
 
 def fit(config: Config, data: Catalog) -> Fitted:
@@ -69,11 +66,11 @@ def fit(config: Config, data: Catalog) -> Fitted:
         UsageError: if the images or the members do not fit the flags.
         DivergenceError: if the loss becomes NaN.
     """
-    if config.model in models.PENALTY:
-        return _fit_svm(config, data)
-    if config.model == "ensemble":
-        return _fit_ensemble(config, data)
-    return _fit_network(config, data)
+    kinds = {"ensemble": _fit_ensemble} | dict.fromkeys(models.PENALTY, _fit_svm)
+    fitted = kinds.get(config.model, _fit_network)(config, data)
+    labels = data.splits["holdout"].labels
+    thresholds = conformal.choose(fitted.holdout, labels, config.false_alarm_rate)
+    return fitted._replace(thresholds=thresholds)
 
 
 def build(
@@ -108,6 +105,8 @@ def _own(config: Config, pretrained: bool) -> dict[str, Any]:
             "weights": file if pretrained else None,
             "batch_norm": models.has_batch_norm(file),
         }
+    if config.model == "residual":
+        return {}
     return {
         "dropout": tuple(map(float, config.dropout)),
         "input_range": tuple(map(float, config.input_range)),
@@ -117,160 +116,38 @@ def _own(config: Config, pretrained: bool) -> dict[str, Any]:
 def _fit_network(config: Config, data: Catalog) -> Fitted:
     keras.utils.set_random_seed(config.seed)
     trained = build(config, data.class_names, precision=config.precision, pretrained=True)
-    saved = _fit_phases(config, data, trained)
-    model = _deployable(config, data, trained)
-    fitted = {"epochs": saved.epochs, "images": len(data.splits["train"])}
-    return _fitted(config, model, seconds=saved.seconds, **fitted)
+    saved = phases.fit_phases(config, data, trained)
+    model, holdout = _deployable(config, data, trained)
+    logits = models.logits_of(model)
+    return _fitted(
+        config,
+        model,
+        logits=lambda split: predict(logits, split, batch_size=config.batch_size),
+        holdout=holdout,
+        epochs=saved.epochs,
+        images=len(data.splits["train"]),
+        seconds=saved.seconds,
+    )
 
 
-def _fitted(config: Config, model: keras.Model, **spent: float) -> Fitted:
+def _fitted(config: Config, model: keras.Model, **more: Any) -> Fitted:
     return Fitted(
         predict=lambda split: predict(model, split, batch_size=config.batch_size),
-        save=lambda path: _save(model, path),
+        save=lambda path, thresholds: _save(model, path, thresholds),
         file=runs.MODEL,
         parameters=model.count_params(),
         temperature=model.layers[-1].temperature,
-        **spent,
+        **more,
     )
 
 
-def _phases(config: Config) -> list[Phase]:
-    """VGG16 with given weights trains its head first; everything else trains at once."""
-    whole = Phase(config.epochs, "block1", config.learning_rate)
-    if config.model != "vgg16" or config.vgg16_weights == "none":
-        return [whole]
-    head = Phase(min(config.head_epochs, config.epochs), "", config.learning_rate)
-    rest = Phase(config.epochs, config.fine_tune_from, config.fine_tune_learning_rate)
-    # Either may have no epoch to train.
-    return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
+def _deployable(
+    config: Config, data: Catalog, trained: keras.Model
+) -> tuple[keras.Model, np.ndarray]:
+    """The trained weights in a float32 model whose temperature is fitted on the holdout.
 
-
-def _fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
-    """Fits what the checkpoint leaves to do; the network ends with its best weights."""
-    network = models.network_of(model)
-    for number, phase in enumerate(_phases(config)):
-        plateau = keras.callbacks.ReduceLROnPlateau(
-            "val_loss", factor=config.plateau_factor, patience=config.plateau_patience
-        )
-        early_stopping = keras.callbacks.EarlyStopping(
-            "val_loss", patience=config.early_stopping_patience, restore_best_weights=True
-        )
-        checkpoint = Checkpoint(
-            config.run_dir / runs.CHECKPOINT,
-            config.run_dir / runs.HISTORY,
-            plateau=plateau,
-            early_stopping=early_stopping,
-        )
-        if checkpoint.saved.phase > number:
-            checkpoint.restore(network)
-            continue
-        if config.model == "vgg16":
-            models.set_trainable_from(model, phase.trainable_from)
-        if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
-            checkpoint.restore_best(network)
-        else:
-            _fit_phase(config, data, network, phase, [plateau, early_stopping], checkpoint)
-        checkpoint.end_phase(network)
-    return checkpoint.saved
-
-
-def _fit_phase(
-    config: Config,
-    data: Catalog,
-    network: keras.Model,
-    phase: Phase,
-    policies: list[keras.callbacks.Callback],
-    checkpoint: Checkpoint,
-) -> None:
-    """Runs Keras' `fit` for the epochs of a phase that are left."""
-    first_epoch = checkpoint.saved.epochs
-    if first_epoch:
-        logging.info("Continuing after epoch %d of %d.", first_epoch, config.epochs)
-    training, plain, holdout = _datasets(config, data, first_epoch, phase.until)
-    network.compile(
-        optimizer=_optimizer(config, phase.learning_rate),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    steps = steps_per_epoch(len(data.splits["train"]), config.batch_size)
-    network.fit(
-        training,
-        validation_data=holdout,
-        initial_epoch=first_epoch,
-        epochs=phase.until,
-        steps_per_epoch=steps,
-        shuffle=False,  # The pipeline has done so.
-        verbose=0,
-        callbacks=[
-            StopAtNaN(),
-            RefreshStatistics(plain.take(_REFRESH_STEPS)),
-            *policies,
-            keras.callbacks.TensorBoard(config.run_dir / "tensorboard", write_graph=False),
-            Progress(first_epoch=first_epoch, epochs=config.epochs, steps=steps),
-            checkpoint,
-        ],
-    )
-
-
-def _datasets(config: Config, data: Catalog, first_epoch: int, epochs: int):
-    """The training set of some epochs, an epoch of it with plain sampling, and the holdout."""
-    common = {
-        "classes": len(data.class_names),
-        "batch_size": config.batch_size,
-        "image_size": config.image_size,
-    }
-    augmented = common | {
-        "split": data.splits["train"],
-        "training": True,
-        "augmentations": augment.parse(config.augment),
-        "crop": config.train_crop,
-        "seed": config.seed,
-    }
-    try:
-        training = make_dataset(
-            mixer=_mixer(config),
-            class_weight=_class_weight(config, data.class_names),
-            balanced=config.sampling == "balanced",
-            first_epoch=first_epoch,
-            epochs=epochs,
-            **augmented,
-        )
-        holdout = make_dataset(split=data.splits["holdout"], **common)
-        return training, make_dataset(**augmented), holdout
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _mixer(config: Config):
-    if not (config.mixup_alpha or config.cutmix_alpha):
-        return None
-    from dfk.data.mixing import make_mixer  # keras-cv takes a second to import.
-
-    return make_mixer(config.mixup_alpha, config.cutmix_alpha, config.switch_prob)
-
-
-def _class_weight(config: Config, class_names: tuple[str, ...]) -> list[float] | None:
-    """A weight per class; None where all are alike."""
-    given = class_weights(config)
-    unknown = given.keys() - set(class_names)
-    if unknown:
-        raise UsageError(
-            f"--class_weight names {', '.join(sorted(unknown))}; the classes are "
-            f"{', '.join(class_names)}; --class_weight= weighs them alike"
-        )
-    return [given.get(name, 1.0) for name in class_names] if given else None
-
-
-def _optimizer(config: Config, learning_rate: float) -> keras.optimizers.Optimizer:
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(learning_rate)
-    return keras.optimizers.SGD(
-        learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
-    )
-
-
-def _deployable(config: Config, data: Catalog, trained: keras.Model) -> keras.Model:
-    """The trained weights in a float32 model whose temperature is fitted on the holdout."""
+    Returns also what it answers there, float32 [N, C].
+    """
     holdout = data.splits["holdout"]
     plain = build(config, data.class_names, precision="float32")
     plain.set_weights(trained.get_weights())
@@ -278,10 +155,11 @@ def _deployable(config: Config, data: Catalog, trained: keras.Model) -> keras.Mo
     temperature = fit_temperature(logits, holdout.labels)
     model = build(config, data.class_names, precision="float32", temperature=temperature)
     model.set_weights(plain.get_weights())
-    return model
+    return model, softmax(logits / temperature, axis=1).astype(np.float32)
 
 
-def _save(model: keras.Model, path: Path) -> None:
+def _save(model: keras.Model, path: Path, thresholds: Thresholds) -> None:
+    models.set_thresholds(model, thresholds)
     temporary = path.with_name(f".{path.name}")
     model.save(temporary)
     temporary.replace(path)
@@ -301,12 +179,15 @@ def _fit_svm(config: Config, data: Catalog) -> Fitted:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    temperature = fit_temperature(plain.decision(holdout.images), holdout.labels)
+    scores = plain.decision(holdout.images)
+    temperature = fit_temperature(scores, holdout.labels)
     model = plain.with_temperature(temperature)
     logging.info("Fitted an SVM to %d images.", len(train))
     return Fitted(
         predict=lambda split: model.predict(split.images),
-        save=model.save,
+        logits=lambda split: model.decision(split.images),
+        holdout=softmax(scores / temperature, axis=1).astype(np.float32),
+        save=lambda path, thresholds: model.with_thresholds(thresholds).save(path),
         file=runs.SVM_MODEL,
         parameters=model.parameters,
         temperature=temperature,
@@ -341,16 +222,22 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
         predict(member, holdout, batch_size=config.batch_size)
         for member in models.members_of(model)
     ]
-    weights = _class_weight(config, data.class_names)
-    model = models.fit_ensemble(
+    weights = weight_per_class(config, data.class_names)
+    model, unseen = models.cross_fit_ensemble(
         model, answers, holdout.labels, class_weight=dict(enumerate(weights or ()))
     )
     member_weights = models.member_weights_of(model).values()
     names = [os.path.basename(member) for member in config.members]
     names = names if len(set(names)) == len(names) else config.members
-    spent = {"epochs": 1, "images": len(holdout), "seconds": time.monotonic() - began}
-    return _fitted(config, model, **spent)._replace(
-        members=dict(zip(names, member_weights, strict=False))  # A stacker has none.
+    return _fitted(
+        config,
+        model,
+        logits=None,
+        holdout=unseen,
+        epochs=1,
+        images=len(holdout),
+        seconds=time.monotonic() - began,
+        members=dict(zip(names, member_weights, strict=False)),  # A stacker has none.
     )
 
 

@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +63,8 @@ class Classifier:
         answer: images of one size, uint8 [N, H, W, 3], or float32 where `input_size` is
             known, to probabilities [N, C].
         input_size: (H, W) that the model resizes to; None if images keep their size.
-        thresholds: named confidences that the model carries.
+        thresholds: named probabilities that the model carries, as `dfk.evaluation.conformal`
+            chooses them; those of sets are C, in the order of the classes.
         model: the `keras.Model` or `dfk.models.SVM`; None for a SavedModel.
     """
 
@@ -71,7 +72,7 @@ class Classifier:
     class_names: tuple[str, ...]
     answer: Callable[[np.ndarray], np.ndarray]
     input_size: tuple[int, int] | None = None
-    thresholds: dict[str, float] = dataclasses.field(default_factory=dict)
+    thresholds: Mapping[str, float | Sequence[float]] = dataclasses.field(default_factory=dict)
     model: Any = None
 
     @property
@@ -84,6 +85,27 @@ class Classifier:
         """The run's name; outside of a run, the file's or the folder's."""
         in_run = (self.run_dir / runs.FLAGS).is_file()
         return self.run_dir.resolve().name if in_run else self.path.stem
+
+    @property
+    def temperature(self) -> float | None:
+        """What the logits are divided by, fitted on the holdout; None for a SavedModel."""
+        if self.model is None:
+            return None
+        return getattr(self.model, "temperature", None) or self.model.layers[-1].temperature
+
+    def threshold(self, name: str) -> float | Sequence[float]:
+        """A threshold that the model carries, as `min_confidence`: `unknown_probability`.
+
+        Raises:
+            UsageError: if it carries none of this name.
+        """
+        if name not in self.thresholds:
+            there = ", ".join(self.thresholds) or "none"
+            raise UsageError(
+                f"{self.path} carries no threshold {name} (it has {there}): dfk chooses them in "
+                "training, train it again"
+            )
+        return self.thresholds[name]
 
     def predict(
         self,
@@ -238,7 +260,7 @@ def _load_svm(path: Path) -> Classifier:
         svm = SVM.load(path)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return Classifier(path, svm.class_names, svm.predict, model=svm)
+    return Classifier(path, svm.class_names, svm.predict, thresholds=svm.thresholds, model=svm)
 
 
 def _load_keras(path: Path) -> Classifier:

@@ -142,7 +142,8 @@ class CalibratedSoftmax(keras.layers.Layer):
     Args:
         class_names: C names, in the order of the logits.
         temperature: positive; 1.0 is a plain softmax.
-        thresholds: named decision thresholds, each a confidence in [0, 1].
+        thresholds: named decision thresholds, each a probability in [0, 1], or C of them in the
+            order of the logits (`dfk.evaluation.conformal` chooses them).
 
     Raises:
         ValueError: for a temperature that is not positive.
@@ -152,7 +153,7 @@ class CalibratedSoftmax(keras.layers.Layer):
         self,
         class_names: Sequence[str],
         temperature: float = 1.0,
-        thresholds: Mapping[str, float] | None = None,
+        thresholds: Mapping[str, float | Sequence[float]] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**{"dtype": "float32", **kwargs})

@@ -208,8 +208,8 @@ def check_model(classifier: Classifier, rows: Iterable[Row], min_confidence: flo
         (found,) = classifier.predict(row.path, min_confidence=min_confidence)
         if found.label != row.label or abs(found.confidence - row.confidence) > _SAME:
             raise UsageError(
-                f"the rows that are there were written by another model or --min_confidence: "
-                f"{row.path} was {row.label} ({row.confidence:.3f}), is now "
+                "the rows that are there were written by another model, --unknown or "
+                f"--min_confidence: {row.path} was {row.label} ({row.confidence:.3f}), is now "
                 f"{found.label or found.error} ({found.confidence:.3f}). Choose another --output."
             )
         return

@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from dfk import files, fitting, hardware, models, runs
 from dfk.config import Config
-from dfk.data import augment, catalog, images
+from dfk.data import augment, catalog, images, unknown
 from dfk.data.catalog import Catalog
 from dfk.data.demo import write_demo
 from dfk.errors import UsageError
-from dfk.evaluation import evaluate, metrics
+from dfk.evaluation import conformal, evaluate, metrics, open_set
 from dfk.evaluation.results import published
 from dfk.fitting import Fitted
 
@@ -88,6 +89,8 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
         augment.parse(config.augment)
     except ValueError as error:
         raise UsageError(f"--augment: {error}") from error
+    if config.exclude_class:
+        unknown.check(_read(config), config.exclude_class)
     try:
         if config.model == "vgg16" and models.check_weights(config.vgg16_weights):
             models.set_trainable_from(models.VGG16(), config.fine_tune_from)
@@ -113,8 +116,7 @@ def load_data(config: Config) -> Catalog:
     Raises:
         DataError: naming everything that is wrong.
     """
-    folder = write_demo() if config.data_dir == "demo" else Path(config.data_dir)
-    data = catalog.read(folder)
+    data = _read(config)
     if config.limit:
         data = catalog.limit(data, config.limit)
     data = images.load(
@@ -123,7 +125,12 @@ def load_data(config: Config) -> Catalog:
         cache_gib=config.cache_gib,
         spill_dir=files.cache_dir(),
     )
-    return catalog.set_aside(data)
+    data = catalog.set_aside(data)
+    return unknown.leave_out(data, config.exclude_class) if config.exclude_class else data
+
+
+def _read(config: Config) -> Catalog:
+    return catalog.read(write_demo() if config.data_dir == "demo" else Path(config.data_dir))
 
 
 def _check_sizes(config: Config, data: Catalog) -> None:
@@ -148,7 +155,7 @@ def _check_sizes(config: Config, data: Catalog) -> None:
 def _report(config: Config, data: Catalog, fitted: Fitted) -> dict[str, Any]:
     """Saves the model and writes what the run leaves, `metrics.json` last: it says `finished`."""
     run_dir, split = config.run_dir, data.splits[REPORTED]
-    fitted.save(run_dir / fitted.file)
+    fitted.save(run_dir / fitted.file, fitted.thresholds)
     probabilities = fitted.predict(split)
     evaluate.write_predictions(run_dir / runs.PREDICTIONS, split, probabilities, data.class_names)
     if "test" in data.splits:
@@ -161,19 +168,38 @@ def _report(config: Config, data: Catalog, fitted: Fitted) -> dict[str, Any]:
         "model": config.model,
         "data_dir": config.data_dir,
         "split": REPORTED,
-        **metrics.compute(split.labels, probabilities, data.class_names),
+        **metrics.compute(split.labels, probabilities, data.class_names, fitted.temperature),
+        **conformal.measure(probabilities, split.labels, data.class_names, fitted.thresholds),
+        **_open_set(config, data, fitted, probabilities),
+        "seed": config.seed,
         "temperature": fitted.temperature,
         "parameters": fitted.parameters,
         "epochs": fitted.epochs,
         "members": fitted.members,
         "wall_time_s": fitted.seconds,
         "train_images_per_s": fitted.epochs * fitted.images / fitted.seconds,
-        "published_accuracy": published(config.experiment, data),
+        "published_accuracy": published(config.family, data),
     }
     evaluate.write_run_report(run_dir, split, probabilities, result)
     files.write_json(run_dir / runs.METRICS, result)
     (run_dir / runs.CHECKPOINT).unlink(missing_ok=True)
     return result
+
+
+def _open_set(
+    config: Config, data: Catalog, fitted: Fitted, probabilities: np.ndarray
+) -> dict[str, Any]:
+    """How well the model tells images of the class that was left out from those it reports."""
+    if not config.exclude_class:
+        return {}
+    known, others = data.splits[REPORTED], data.splits[unknown.SPLIT]
+    scores = [
+        open_set.scores(answers, fitted.logits(split) if fitted.logits else None)
+        for split, answers in ((known, probabilities), (others, fitted.predict(others)))
+    ]
+    correct = probabilities.argmax(axis=1) == known.labels
+    found = open_set.measure(*scores, correct, fitted.thresholds[conformal.UNKNOWN])
+    return {"open_set": {"excluded": config.exclude_class, **found}}
 
 
 def _describe(config: Config, data: Catalog) -> dict[str, Any]:

@@ -59,6 +59,8 @@ def test_to_flags_repeats_the_configuration(tmp_path):
         (["--data_dir=x", "--dropout=a,b,c"], "--dropout=a,b,c"),
         (["--data_dir=x", "--dropout=0.1,0.2"], "three"),
         (["--data_dir=x", "--input_range=1,0"], "--input_range"),
+        (["--data_dir=x", "--seeds=0,one"], "--seeds=0,one: whole numbers"),
+        (["--data_dir=x", "--seeds=0,1", "--seed=2"], "--seed beside --seeds"),
         (["--data_dir=x", "--class_weight=4"], "'4' is not class:weight"),
         (["--data_dir=x", "--class_weight=4:-1"], "'4:-1' is not class:weight"),
     ],
@@ -134,3 +136,24 @@ def test_the_help_names_the_presets_of_augmentation():
 def test_class_weights_are_a_dictionary():
     parsed = _parse("--data_dir=x", "--class_weight=0:1.9,a:b:4")
     assert config.class_weights(parsed) == {"0": 1.9, "a:b": 4.0}
+
+
+def test_seeds_make_one_experiment_several():
+    first, second = config.parse(["--data_dir=x", "--experiment=look", "--seeds=0,7"])
+    assert (first.experiment, first.seed, first.family) == ("look-seed0", 0, "look")
+    assert (second.experiment, second.seed, second.family) == ("look-seed7", 7, "look")
+    assert "seeds" not in second.to_flags()
+
+
+def test_an_ensemble_combines_the_members_of_its_own_seed():
+    arguments = ["--data_dir=x", "--model=ensemble", "--members=a,other/b", "--seeds=3"]
+    (parsed,) = config.parse(arguments)
+    assert parsed.members == ("a-seed3", "other/b")
+
+
+def test_seeds_hold_for_every_member_of_a_suite(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.flags").write_text("--data_dir=x\n")
+    suite = f"--suite={tmp_path}/one.flags,{tmp_path}/two.flags"
+    names = [parsed.experiment for parsed in config.parse([suite, "--seeds=0,1"])]
+    assert names == ["one-seed0", "one-seed1", "two-seed0", "two-seed1"]

@@ -105,9 +105,17 @@ def test_without_weights_members_count_alike(method, tmp_path):
     assert [heat.weight for heat in found.heats] == [1.0, 0.5, 0.5]
 
 
-def test_vgg16_can_be_explained(tmp_path):
-    model = models.VGG16(input_shape=(32, 32, 3), classes=2, hidden=4, seed=0)
-    found = explain.Explainer(_load(model, tmp_path / "vgg.keras")).explain(_spot())
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        (models.VGG16, {"input_shape": (32, 32, 3), "hidden": 4}),
+        (models.ResidualNet, {"filters": (4, 8)}),
+    ],
+)
+def test_other_networks_can_be_explained(build, options, tmp_path):
+    model = build(classes=2, seed=0, **options)
+    found = explain.Explainer(_load(model, tmp_path / "other.keras")).explain(_spot())
+    assert found.heats[0].map.shape == _spot().shape[:2]
     assert np.isfinite(found.heats[0].map).all()
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from dfk import callbacks, config, fitting, models, runs, training
+from dfk import callbacks, config, models, phases, runs, training
 from dfk.errors import UsageError
 from tests.datasets import write_kaggle
 
@@ -204,7 +204,7 @@ def test_a_suite_fills_the_table(data_dir, tmp_path, capsys):
 
 def test_phases_are_those_of_the_model():
     parse = lambda *flags: config.parse(["--data_dir=x", *flags])[0]  # noqa: E731
-    assert len(fitting._phases(parse())) == 1
-    assert len(fitting._phases(parse("--model=vgg16", "--vgg16_weights=none"))) == 1
-    head, rest = fitting._phases(parse("--model=vgg16", "--epochs=9", "--head_epochs=4"))
+    assert len(phases._phases(parse())) == 1
+    assert len(phases._phases(parse("--model=vgg16", "--vgg16_weights=none"))) == 1
+    head, rest = phases._phases(parse("--model=vgg16", "--epochs=9", "--head_epochs=4"))
     assert (head.until, head.trainable_from, rest.until) == (4, "", 9)

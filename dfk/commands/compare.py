@@ -1,7 +1,8 @@
-"""Compares two models on the images that both have answered: McNemar's exact test.
+"""Compares two models on the images that both have answered.
 
 A and B are folders that `dfk train` or `dfk evaluate` has left, or their predictions.csv. The p is
-that of so uneven a split of the images on which only one of them is right, were both equally good.
+that of McNemar's exact test: so uneven a split of the images on which only one of them is right,
+were both equally good. The interval of the difference is the paired bootstrap's.
 The table shows the first 20 images on which they disagree; csv and json list them all.
 
 Examples:
@@ -44,12 +45,16 @@ def main(arguments: list[str]) -> int:
 
 def _text(found, a: str, b: str) -> str:
     only_a, only_b, p_value = found.test
+    difference = found.accuracy_b - found.accuracy_a
+    low, high = found.difference_ci95
     width = max(len(a), len(b))
     verdict = "more than chance explains" if p_value < 0.05 else "no more than chance may explain"
     lines = [
         f"{found.n} labelled images that both have answered",
         f"A  {a:{width}}  accuracy {found.accuracy_a:.2%}, {only_a} images right that B is not",
         f"B  {b:{width}}  accuracy {found.accuracy_b:.2%}, {only_b} images right that A is not",
+        f"B - A  {100 * difference:+.2f} points  "
+        f"(95 % interval {100 * low:+.2f} to {100 * high:+.2f}, paired bootstrap)",
         f"McNemar's exact test: p = {p_value:.3g}, {verdict}",
         "",
         f"They disagree on {len(found.disagreements)} images:",

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
         "model": options.model,
         "data_dir": options.data_dir,
         "split": name,
-        **metrics.compute(split.labels, probabilities, names),
+        **metrics.compute(split.labels, probabilities, names, classifier.temperature),
     }
     if options.robustness:
         bar = functools.partial(tqdm, desc="robustness", unit=" images", disable=None)

@@ -2,7 +2,9 @@
 
 A closed-set model gives EVERY image one of the generators it knows: a real photograph too, and
 an image of a generator that it never saw. --min_confidence answers `unknown` below a confidence,
-which helps, but is no detector of real photographs.
+--unknown below the one that the model carries: chosen in training so that it calls only 5 % of the
+images of its own generators unknown (--false_alarm_rate). It helps, but is no detector of real
+photographs.
 
 MODEL is a run's folder, a .keras or .skops file, or a SavedModel's folder. Images are files,
 folders (searched to the bottom, image suffixes in any case), CSVs with a column `path` (within the
@@ -14,6 +16,7 @@ Every image gets one row. Of one that cannot be read the row says why, and the e
 
 Examples:
   dfk predict runs/ensemble photos/
+  dfk predict runs/ensemble photos/ --unknown
   dfk predict runs/ensemble photos/ list.csv --output=out.csv --min_confidence=0.9
   find photos -name '*.png' -print0 | dfk predict runs/ensemble - --format=json
 """
@@ -38,8 +41,11 @@ def main(arguments: list[str]) -> int:
     keep_stderr()
     prepare_logging()
     from dfk import inference, rows
+    from dfk.evaluation import conformal
 
     classifier = inference.load(options.model)
+    if options.unknown:
+        options.min_confidence = classifier.threshold(conformal.UNKNOWN)
     form = rows.FORMATS[options.format](classifier.class_names)
     if not options.output:
         sys.stdout.write(form.header)
@@ -65,8 +71,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="json: an object per line; by default a table on a terminal, else csv",
     )
     parser.add_argument("--output", metavar="FILE", type=Path, help="csv, or json, to continue")
-    parser.add_argument(
+    unknown = parser.add_mutually_exclusive_group()
+    unknown.add_argument(
         "--min_confidence", type=share, default=0.0, help="below it, the label is `unknown`"
+    )
+    unknown.add_argument(
+        "--unknown", action="store_true", help="the same with the threshold that the model carries"
     )
     parser.add_argument("--batch_size", type=positive, default=32, help="images a call, if alike")
     options = parser.parse_args(arguments)

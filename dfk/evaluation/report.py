@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from dfk.evaluation import plots, robustness_plots
+from dfk.evaluation import confidence_plots, plots, robustness_plots
 from dfk.evaluation.results import duration
 from dfk.files import write_atomic
 
@@ -88,6 +88,7 @@ def write_report(
         wide=len(names) > WIDE,
         reliability=Markup(plots.reliability(probabilities, labels)) if len(labels) else None,
         robustness=robustness_plots.section(metrics),
+        confidence_plots={n: Markup(svg) for n, svg in confidence_plots.plots_of(metrics).items()},
         mistakes=[(mistake, *_thumbnails(mistake)) for mistake in worst_first],
         config=list(_flat(config)),
         environment=list(_flat(environment)),

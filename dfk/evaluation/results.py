@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dfk import runs
 from dfk.data.catalog import Catalog
+from dfk.evaluation import open_set
 from dfk.evaluation.comparison import mcnemar, read_correct
 from dfk.files import write_atomic, write_json
 
@@ -21,34 +24,26 @@ PUBLISHED = {
     "ensemble": 0.9336,
 }
 
-_HEADER = (
-    "experiment",
-    "data",
-    "split",
-    "n",
-    "accuracy",
-    "95 % interval",
-    "published",
-    "p against the row above",
-    "macro F1",
-    "weakest F1",
-    "ECE",
-    "parameters",
-    "training",
-    "images/s",
-)
-
 
 def write_results(output_dir: Path) -> str:
-    """Writes `results.md` and `results.json` over all finished runs; returns the table."""
-    found = [json.loads(path.read_text()) for path in output_dir.glob(f"*/{runs.METRICS}")]
+    """Writes `results.md` and `results.json` over all finished runs; returns the tables."""
+    found = [
+        # An evaluation that was written here is named after its folder, as a run is.
+        json.loads(path.read_text()) | {"experiment": path.parent.name}
+        for path in output_dir.glob(f"*/{runs.METRICS}")
+    ]
     study = list(PUBLISHED)
     rank = {name: i for i, name in enumerate(study)}
-    found.sort(key=lambda m: (rank.get(m["experiment"], len(study)), m["experiment"]))
+    found.sort(key=lambda m: (rank.get(_family(m), len(study)), _family(m), m.get("seed") or 0))
     pairs = itertools.pairwise([None, *found])
-    rows = [_row(row, _p_value(output_dir, row, above)) for above, row in pairs]
-    table = _markdown([_HEADER, *rows])
+    rows = _rows([_row(row, _p_value(output_dir, row, above)) for above, row in pairs])
+    table = _markdown(rows)
+    over_seeds = _over_seeds(found)
+    if over_seeds:
+        table += f"\n## Over seeds\n\n{_markdown(_rows(over_seeds))}"
     write_json(output_dir / "results.json", found)
+    if unknown := open_set.table(found):
+        table += f"\n## Unknown generators\n\n{_markdown(unknown)}"
     write_atomic(output_dir / "results.md", f"# Results\n\n{table}")
     return table
 
@@ -73,8 +68,10 @@ def duration(seconds: float) -> str:
 def _p_value(
     output_dir: Path, metrics: dict[str, Any], above: dict[str, Any] | None
 ) -> float | None:
-    """McNemar's p between two rows; None for the first, and where they share no image."""
+    """McNemar's p between two rows; None for the first, and where they share no image or task."""
     if above is None or metrics["data_dir"] != above["data_dir"]:
+        return None
+    if _classes(metrics) != _classes(above):
         return None
     answers = [
         read_correct(output_dir / row["experiment"] / runs.PREDICTIONS) for row in (metrics, above)
@@ -85,30 +82,74 @@ def _p_value(
         return None
 
 
-def _row(metrics: dict[str, Any], p_value: float | None) -> tuple[str, ...]:
+def _classes(metrics: dict[str, Any]) -> list[str]:
+    return [row["class"] for row in metrics["per_class"]]
+
+
+def _row(metrics: dict[str, Any], p_value: float | None) -> dict[str, str]:
+    """Column -> cell; an evaluation of a finished model lacks what only a training has."""
     low, high = metrics["accuracy_ci95"]
-    published = metrics["published_accuracy"]
     weakest = min((c for c in metrics["per_class"] if c["support"]), key=lambda c: c["f1"])
-    return (
-        metrics["experiment"],
-        Path(metrics["data_dir"]).name,
-        metrics["split"],
-        str(metrics["n"]),
-        f"{metrics['accuracy']:.2%}",
-        f"{low:.1%} to {high:.1%}",
-        f"{published:.2%}" if published else "",
-        "" if p_value is None else f"{p_value:.2g}",
-        f"{metrics['macro_f1']:.3f}",
-        f"{weakest['f1']:.3f} ({weakest['class']})",
-        f"{metrics['ece']:.3f}",
-        f"{metrics['parameters']:,}",
-        duration(metrics["wall_time_s"]),
-        f"{metrics['train_images_per_s']:.0f}",
-    )
+    before = metrics.get("uncalibrated") or {}
+    return {
+        "experiment": metrics["experiment"],
+        "data": Path(metrics["data_dir"]).name,
+        "split": metrics["split"],
+        "n": str(metrics["n"]),
+        "accuracy": f"{metrics['accuracy']:.2%}",
+        "95 % interval": f"{low:.1%} to {high:.1%}",
+        "published": _cell(metrics.get("published_accuracy"), "{:.2%}"),
+        "p against the row above": _cell(p_value, "{:.2g}"),
+        "macro F1": f"{metrics['macro_f1']:.3f}",
+        "weakest F1": f"{weakest['f1']:.3f} ({weakest['class']})",
+        "ECE": f"{metrics['ece']:.3f}",
+        "ECE uncalibrated": _cell(before.get("ece"), "{:.3f}"),
+        "Brier": _cell(metrics.get("brier"), "{:.3f}"),
+        "robustness": _cell(metrics.get("robustness_mean"), "{:.2%}"),
+        "parameters": _cell(metrics.get("parameters"), "{:,}"),
+        "training": duration(metrics["wall_time_s"]) if "wall_time_s" in metrics else "",
+        "images/s": _cell(metrics.get("train_images_per_s"), "{:.0f}"),
+    }
 
 
-def _markdown(rows: list[tuple[str, ...]]) -> str:
-    rows = [tuple(cell.replace("|", r"\|") for cell in row) for row in rows]
+def _cell(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _family(metrics: dict[str, Any]) -> str:
+    """The experiment's name without its seed."""
+    return metrics["experiment"].removesuffix(f"-seed{metrics.get('seed')}")
+
+
+def _over_seeds(found: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """A row per experiment of several seeds: mean and standard deviation, not the best."""
+    rows = []
+    for family, group in itertools.groupby(found, _family):
+        runs_of = [m for m in group if m["experiment"] != family]
+        if len(runs_of) < 2:
+            continue
+        accuracies = [m["accuracy"] for m in runs_of]
+        rows.append(
+            {
+                "experiment": family,
+                "seeds": ", ".join(str(m["seed"]) for m in runs_of),
+                "mean accuracy": f"{statistics.mean(accuracies):.2%}",
+                "standard deviation": f"{100 * statistics.stdev(accuracies):.2f} points",
+                "lowest": f"{min(accuracies):.2%}",
+                "highest": f"{max(accuracies):.2%}",
+            }
+        )
+    return rows
+
+
+def _rows(table: list[dict[str, str]]) -> list[list[str]]:
+    """A header and the cells below it; a column without a single entry is left out."""
+    columns = [name for name in table[0] if any(row[name] for row in table)]
+    return [columns, *([row[name] for name in columns] for row in table)]
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

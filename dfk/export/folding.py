@@ -15,6 +15,8 @@ _BFLOAT16 = (
     keras.layers.BatchNormalization,
     keras.layers.ReLU,
     keras.layers.MaxPooling2D,
+    keras.layers.AveragePooling2D,
+    keras.layers.Add,
 )
 
 

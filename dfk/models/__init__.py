@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from dfk.models import deepfakenet, forensic, vgg
-from dfk.models.classifier import class_names_of, classifier, logits_of, network_of
+from dfk.models import deepfakenet, forensic, residual, vgg
+from dfk.models.classifier import (
+    class_names_of,
+    classifier,
+    logits_of,
+    network_of,
+    set_thresholds,
+)
 from dfk.models.deepfakenet import DeepFakeNet
-from dfk.models.ensemble import Ensemble, fit_ensemble, load_member, member_weights_of, members_of
+from dfk.models.ensemble import (
+    Ensemble,
+    cross_fit_ensemble,
+    fit_ensemble,
+    load_member,
+    member_weights_of,
+    members_of,
+)
+from dfk.models.residual import ResidualNet
 from dfk.models.svm import PENALTY, SVM
 from dfk.models.vgg import (
     VGG16,
@@ -16,12 +30,13 @@ from dfk.models.vgg import (
 )
 
 # The networks that `--model` names.
-BUILDERS = {"deepfakenet": DeepFakeNet, "vgg16": VGG16}
+BUILDERS = {"deepfakenet": DeepFakeNet, "vgg16": VGG16, "residual": ResidualNet}
 
 # By `--model`, the least pixels a side of an image.
 SMALLEST_IMAGE = {
     "deepfakenet": deepfakenet.SMALLEST_IMAGE,
     "vgg16": vgg.SMALLEST_IMAGE,
+    "residual": residual.SMALLEST_IMAGE,
     "svm_forensic": forensic.SMALLEST_IMAGE,
 }
 
@@ -33,10 +48,12 @@ __all__ = [
     "VGG16",
     "DeepFakeNet",
     "Ensemble",
+    "ResidualNet",
     "WeightsError",
     "check_weights",
     "class_names_of",
     "classifier",
+    "cross_fit_ensemble",
     "fit_ensemble",
     "has_batch_norm",
     "load_member",
@@ -44,5 +61,6 @@ __all__ = [
     "member_weights_of",
     "members_of",
     "network_of",
+    "set_thresholds",
     "set_trainable_from",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -61,6 +61,11 @@ def network_of(model: keras.Model) -> keras.Model:
 def logits_of(model: keras.Model) -> keras.Model:
     """The same `classifier` without its softmax: images [N, H, W, 3] to logits [N, C]."""
     return keras.Model(model.input, model.layers[-1].input)
+
+
+def set_thresholds(model: keras.Model, thresholds: Mapping[str, float | Sequence[float]]) -> None:
+    """Gives a `classifier` the named thresholds that it is saved and served with."""
+    model.layers[-1].thresholds = dict(thresholds)
 
 
 def class_names_of(model: keras.Model) -> tuple[str, ...]:

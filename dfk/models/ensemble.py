@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from dfk.evaluation.calibration import fit_temperature
 from dfk.layers import ConfidenceWeightedAverage, Frozen, Scale
@@ -93,6 +93,21 @@ def fit_ensemble(
     Raises:
         ValueError: if the arrays do not fit each other or the model, or for fewer than 2 images.
     """
+    return cross_fit_ensemble(model, member_probabilities, labels, class_weight)[0]
+
+
+def cross_fit_ensemble(
+    model: keras.Model,
+    member_probabilities: Sequence[np.ndarray],
+    labels: np.ndarray,
+    class_weight: Mapping[int, float] | None = None,
+) -> tuple[keras.Model, np.ndarray]:
+    """Fits as `fit_ensemble` does; returns also what to choose thresholds on, float32 [N, C].
+
+    These are the calibrated probabilities of the images by the folds that had not learned from
+    them: on what it has learned from, an ensemble is surer than on new images. Only the one
+    number of the temperature has seen them.
+    """
     class_names, members = class_names_of(model), members_of(model)
     probabilities = [np.asarray(p, np.float32) for p in member_probabilities]
     shapes, expected = [p.shape for p in probabilities], (len(labels), len(class_names))
@@ -104,9 +119,11 @@ def fit_ensemble(
     combine = _copy(_combiner_of(model))
     importance = np.array([(class_weight or {}).get(int(k), 1.0) for k in labels], np.float32)
     logits = _learn(combine, probabilities, np.asarray(labels), importance)
-    head = {"class_names": class_names, "temperature": fit_temperature(logits, labels)}
+    temperature = fit_temperature(logits, labels)
+    head = {"class_names": class_names, "temperature": temperature}
     # Another copy: one that was trained would save its optimizer, too.
-    return _assemble(members, _copy(combine), **head, name=model.name)
+    fitted = _assemble(members, _copy(combine), **head, name=model.name)
+    return fitted, softmax(logits / temperature, axis=1).astype(np.float32)
 
 
 def load_member(member: Member) -> keras.Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class SVM:
         image_size: (H, W) that images must have; None for any.
         machine: classifies pixels (uint8) or features (float32).
         temperature: divides the scores before the softmax.
+        thresholds: named probabilities, as `dfk.layers.CalibratedSoftmax` carries them.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class SVM:
     image_size: tuple[int, int] | None
     machine: rbf.Machine
     temperature: float = 1.0
+    thresholds: Mapping[str, float | Sequence[float]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in PENALTY or len(self.class_names) != len(self.machine.support):
@@ -102,6 +104,10 @@ class SVM:
     def with_temperature(self, temperature: float) -> SVM:
         """The same machine with another temperature."""
         return dataclasses.replace(self, temperature=float(temperature))
+
+    def with_thresholds(self, thresholds: Mapping[str, float | Sequence[float]]) -> SVM:
+        """The same machine with other thresholds."""
+        return dataclasses.replace(self, thresholds=dict(thresholds))
 
     @property
     def parameters(self) -> int:

@@ -119,6 +119,7 @@ def test_two_runs_are_compared_on_what_both_answered(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "accuracy 83.33%, 2 images right that B is not" in out
     assert "p = 0.5, no more than chance" in out
+    assert "B - A  -33.33 points  (95 % interval -66.67 to +0.00" in out
     assert "i5: 1; A 0, B 2" in out
     assert cli.main(["compare", a, f"{b}/predictions.csv", "--format=csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

@@ -1,6 +1,8 @@
 """McNemar's test against figures worked out by hand."""
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from dfk.evaluation import comparison
 
@@ -32,3 +34,19 @@ def test_unlabelled_images_are_left_out(tmp_path):
     path = tmp_path / "predictions.csv"
     path.write_text("image_id,label,predicted\na,0,0\nb,1,0\nc,,0\n")
     assert comparison.read_correct(path) == {"a": True, "b": False}
+
+
+def test_the_bootstrap_interval_is_the_resampled_differences():
+    """Against scipy's own, which resamples the images themselves."""
+    first, second = (
+        _answers("+" * 60 + "-" * 40),
+        _answers("+" * 50 + "-" * 10 + "+" * 25 + "-" * 15),
+    )
+    gains = [second[i] - first[i] for i in first]
+    expected = stats.bootstrap((gains,), np.mean, method="percentile", rng=1).confidence_interval
+    assert comparison.bootstrap(first, second) == pytest.approx(expected, abs=0.011)
+    assert comparison.bootstrap(first, second) == comparison.bootstrap(first, second)
+
+
+def test_models_that_always_agree_differ_by_nothing():
+    assert comparison.bootstrap(_answers("+-"), _answers("+-")) == [0.0, 0.0]

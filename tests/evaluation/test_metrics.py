@@ -83,3 +83,23 @@ def test_the_temperature_is_found(true_temperature):
 
 def test_the_temperature_stays_in_its_bounds():
     assert 0.05 <= fit_temperature(np.eye(3) * 9, np.arange(3)) <= 20
+
+
+def test_the_brier_score_is_the_squared_distance_from_the_truth():
+    probabilities = np.array([[1.0, 0.0, 0.0], [0.5, 0.3, 0.2]])
+    expected = (0 + 0.5**2 + 0.7**2 + 0.2**2) / 2
+    assert metrics.brier_score(np.array([0, 1]), probabilities) == pytest.approx(expected)
+
+
+def test_what_calibration_did_is_told_beside_what_came_out():
+    probabilities = _softmax(LOGITS / 2.5).astype(np.float32)
+    result = metrics.compute(LABELS, probabilities, ("a", "b", "c"), temperature=2.5)
+    plain = metrics.compute(LABELS, _softmax(LOGITS), ("a", "b", "c"))
+    expected = {name: pytest.approx(plain[name], abs=1e-5) for name in ("nll", "ece", "brier")}
+    assert result["uncalibrated"] == expected
+    assert "uncalibrated" not in plain
+
+
+def test_certain_answers_have_an_uncalibrated_form_too():
+    sure = metrics.uncalibrated(np.array([[1.0, 0.0]], np.float32), 3.0)
+    np.testing.assert_allclose(sure, [[1.0, 0.0]], atol=1e-12)

@@ -71,6 +71,38 @@ def test_the_table_shows_the_figures_beside_the_published_ones(output_dir):
     assert r"a\|b" in table
 
 
+def test_a_column_that_no_row_fills_is_left_out(output_dir):
+    assert "robustness" not in results.write_results(output_dir)
+    path = output_dir / "zebra" / "metrics.json"
+    path.write_text(json.dumps({**METRICS, "robustness_mean": 0.5, "brier": 0.25}))
+    header, _, *rows = results.write_results(output_dir).splitlines()
+    assert "robustness" in header and "Brier" in header
+    assert "50.00%" in rows[-1] and "0.250" in rows[-1]
+
+
+def test_an_evaluation_in_the_folder_is_a_row_under_its_own_name(output_dir):
+    scored = {k: v for k, v in METRICS.items() if not k.startswith(("wall", "train_", "param"))}
+    del scored["published_accuracy"]
+    (output_dir / "scored").mkdir()
+    (output_dir / "scored" / "metrics.json").write_text(json.dumps(scored))
+    predictions = (output_dir / "svm" / "predictions.csv").read_text()
+    (output_dir / "scored" / "predictions.csv").write_text(predictions)
+    table = results.write_results(output_dir)
+    assert "| scored " in table
+
+
+def test_seeds_are_summed_up_by_mean_and_deviation(output_dir):
+    for seed, accuracy in enumerate((0.7, 0.8, 0.9)):
+        folder = output_dir / f"cnn-seed{seed}"
+        folder.mkdir()
+        metrics = METRICS | {"seed": seed, "accuracy": accuracy}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "predictions.csv").write_text("image_id,label,predicted\na,0,0\n")
+    _, over_seeds = results.write_results(output_dir).split("## Over seeds")
+    row = [cell.strip() for cell in over_seeds.strip().splitlines()[-1].strip("|").split("|")]
+    assert row == ["cnn", "0, 1, 2", "80.00%", "10.00 points", "70.00%", "90.00%"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(42.4, "42 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7620, "2 h 07 min")],

@@ -25,8 +25,9 @@ def _probabilities(logits):
         (models.DeepFakeNet, {}),
         (models.VGG16, {"batch_norm": True}),
         (models.VGG16, {"batch_norm": False}),
+        (models.ResidualNet, {}),
     ],
-    ids=["deepfakenet", "vgg16", "vgg16 without BatchNorm"],
+    ids=["deepfakenet", "vgg16", "vgg16 without BatchNorm", "residual"],
 )
 def test_normalisation_goes_into_the_convolutions(make, options):
     original = models.network_of(network(32, make=make, **options))

@@ -16,6 +16,7 @@ from dfk.models import (
     DeepFakeNet,
     Ensemble,
     class_names_of,
+    cross_fit_ensemble,
     fit_ensemble,
     logits_of,
     member_weights_of,
@@ -125,6 +126,18 @@ def test_of_equally_certain_members_the_better_one_is_given_the_greater_weight(m
     assert sum(weights.values()) == pytest.approx(1)
     first, *others = weights.values()
     assert first < min(others) / 2
+
+
+def test_thresholds_are_chosen_on_answers_to_images_that_were_not_learned_from(members):
+    probabilities, labels = _holdout((1.0, 0.5), n=60)
+    average = Ensemble(members[:2], method="average")
+    fitted, unseen = cross_fit_ensemble(average, probabilities, labels)
+    # There is nothing to learn but the temperature.
+    np.testing.assert_allclose(unseen, _answer(fitted, probabilities), rtol=1e-4)
+    stacker = Ensemble(members[:2], method="stacked", seed=1)
+    fitted, unseen = cross_fit_ensemble(stacker, probabilities, labels)
+    assert unseen.dtype == np.float32 and unseen.shape == (60, 3)
+    assert _nll(unseen, labels) > _nll(_answer(fitted, probabilities), labels) + 0.01
 
 
 def test_weights_follow_their_members(members):

@@ -1,0 +1,158 @@
+"""Whether a model can tell that an image is of none of its classes: known against unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.metrics import auc, roc_curve
+
+# Each is high for an image of a known class. By name, as a table says it.
+SCORES = {"probability": "prob.", "logit": "logit", "energy": "energy"}
+FIGURES = {"auroc": "AUROC", "fpr95": "FPR95", "oscr": "OSCR"}
+_BINS = 20
+
+Scores = Mapping[str, np.ndarray | None]
+
+
+def scores(probabilities: np.ndarray, logits: np.ndarray | None) -> dict[str, np.ndarray | None]:
+    """The scores of images by name, float [N] each; the higher, the rather known.
+
+    `probability` is the largest, calibrated (Hendrycks & Gimpel, 2017, "A Baseline for Detecting
+    Misclassified and Out-of-Distribution Examples"); `logit` the largest (Hendrycks et al., 2022,
+    "Scaling Out-of-Distribution Detection for Real-World Settings"); `energy` the logarithm of
+    the sum of exp(logit), the negative of what Liu et al., 2020, "Energy-based
+    Out-of-distribution Detection" call energy, at temperature 1.
+
+    Args:
+        probabilities: float [N, C].
+        logits: float [N, C]; None for a model that has none of its own, whose `logit` and
+            `energy` are None.
+    """
+    return {
+        "probability": probabilities.max(axis=1),
+        "logit": None if logits is None else logits.max(axis=1),
+        "energy": None if logits is None else logsumexp(logits, axis=1),
+    }
+
+
+def figures(known: np.ndarray, unknown: np.ndarray, correct: np.ndarray) -> dict[str, float]:
+    """How well a score tells images of known classes from others; all figures within 0..1.
+
+    Args:
+        known: float [N], the scores of images of known classes.
+        unknown: float [M], of other images.
+        correct: bool [N], whether the class of a known image was named rightly.
+
+    Returns:
+        `auroc`: the probability that a known image scores above an unknown one (0.5 is chance).
+        `fpr95`: the share of unknown images that pass for known where 95 % of the known do.
+        `oscr`: the area under the share of known images that pass and are named rightly, over
+        the share of unknown ones that pass (Dhamija et al., 2018, "Reducing Network
+        Agnostophobia"); at most the accuracy.
+    """
+    values = np.concatenate([known, unknown])
+    is_known = np.repeat([True, False], [len(known), len(unknown)])
+    passed, known_passed, at = roc_curve(is_known, values, drop_intermediate=False)
+    rightly = np.sort(known[correct])
+    rightly_passed = (len(rightly) - np.searchsorted(rightly, at)) / len(known)
+    return {
+        "auroc": float(auc(passed, known_passed)),
+        "fpr95": float(passed[np.argmax(known_passed >= 0.95)]),
+        "oscr": float(auc(passed, rightly_passed)),
+    }
+
+
+def measure(
+    known: Scores, unknown: Scores, correct: np.ndarray, threshold: float
+) -> dict[str, Any]:
+    """The figures of all scores, and what the threshold that the model carries does.
+
+    Args:
+        known: scores of images of known classes, of N images.
+        unknown: the same of other images, of M.
+        correct: bool [N], whether the class of a known image was named rightly.
+        threshold: the probability below which an image is called unknown.
+
+    Returns:
+        `n_known` and `n_unknown`; `scores`, by name the `figures`, or None; `threshold`: its
+        `value`, `false_alarms`, the share of known images that it calls unknown, and `found`,
+        the share of unknown ones; `histogram` of the score with the best AUROC: its name
+        (`score`), `edges` of the bins, and the shares of `known` and `unknown` images in each.
+    """
+    found = {
+        name: None if known[name] is None else figures(known[name], unknown[name], correct)
+        for name in SCORES
+    }
+    best = max((name for name in SCORES if found[name]), key=lambda name: found[name]["auroc"])
+    return {
+        "n_known": len(correct),
+        "n_unknown": len(unknown["probability"]),
+        "scores": found,
+        "threshold": {
+            "value": threshold,
+            "false_alarms": float((known["probability"] < threshold).mean()),
+            "found": float((unknown["probability"] < threshold).mean()),
+        },
+        "histogram": {"score": best, **_histogram(known[best], unknown[best])},
+    }
+
+
+def _histogram(known: np.ndarray, unknown: np.ndarray) -> dict[str, list[float]]:
+    edges = np.histogram_bin_edges(np.concatenate([known, unknown]).astype(np.float64), _BINS)
+    shares = [np.histogram(values, edges)[0] / len(values) for values in (known, unknown)]
+    return {"edges": edges.tolist(), "known": shares[0].tolist(), "unknown": shares[1].tolist()}
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """A header and a row for each run that left a class out, by its name.
+
+    A row with their means follows the runs of each model that has several.
+
+    Args:
+        found: what `metrics.json` of runs hold; those without `open_set` are passed over.
+
+    Returns:
+        Rows of text; empty without such a run.
+    """
+    runs = sorted(
+        (metrics for metrics in found if "open_set" in metrics),
+        key=lambda metrics: (metrics["model"], metrics["open_set"]["excluded"]),
+    )
+    rows = []
+    for model in dict.fromkeys(metrics["model"] for metrics in runs):
+        numbers = {m["experiment"]: _numbers(m) for m in runs if m["model"] == model}
+        left_out = {m["experiment"]: m["open_set"]["excluded"] for m in runs}
+        rows += [(left_out[name], name, *_cells(row)) for name, row in numbers.items()]
+        if len(numbers) > 1:
+            rows.append(("mean", model, *_cells(np.mean(list(numbers.values()), axis=0))))
+    return [_HEADER, *rows] if rows else []
+
+
+_HEADER = (
+    *("left out", "experiment", "accuracy on the others"),
+    *(f"{figure} {score}" for figure in FIGURES.values() for score in SCORES.values()),
+    *("known called unknown", "unknown found"),
+)
+
+
+def _numbers(metrics: Mapping[str, Any]) -> list[float]:
+    """What the columns of a run hold; NaN where there is nothing."""
+    found = metrics["open_set"]
+    by_score = [found["scores"][score] or {} for score in SCORES]
+    figures = [row.get(figure, np.nan) for figure in FIGURES for row in by_score]
+    return [metrics["accuracy"], *figures, *(found["threshold"][k] for k in _RATES)]
+
+
+_RATES = ("false_alarms", "found")
+
+
+def _cells(numbers: Sequence[float]) -> list[str]:
+    accuracy, *figures, false_alarms, found = numbers
+    return [
+        f"{accuracy:.2%}",
+        *("" if np.isnan(x) else f"{x:.3f}" for x in figures),
+        *(f"{false_alarms:.1%}", f"{found:.1%}"),
+    ]

@@ -1,0 +1,119 @@
+"""A residual network for images at their own size: no resize, a stem that keeps every pixel.
+
+Source: He et al., 2016, "Deep Residual Learning for Image Recognition" (basic blocks). What
+differs serves the traces of generators, which are a pixel or two wide: stride 1 in the stem,
+and pooling by the mean, which aliases less than a stride.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from dfk import layers
+from dfk.models.classifier import InputShape, classifier, names_of
+from dfk.models.seeds import Seeds
+
+# Pixels a side; three poolings leave nothing of a smaller image.
+SMALLEST_IMAGE = 8
+
+
+def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
+    *,
+    weights: str | Path | None = None,
+    input_shape: InputShape = (None, None, 3),
+    classes: int = 5,
+    class_names: Sequence[str] | None = None,
+    filters: Sequence[int] = (32, 64, 128, 256),
+    dropout: float = 0.2,
+    temperature: float = 1.0,
+    seed: int | None = None,
+    dtype: str = "float32",
+    name: str = "residual",
+) -> keras.Model:
+    """Builds the network: a stem, a residual block per filter with a pooling between, the mean.
+
+    Args:
+        weights: a `.weights.h5` file of this model, or None for fresh weights.
+        input_shape: (height, width, 3) that images are resized to; (None, None, 3) for native.
+        classes: C, number of classes.
+        class_names: C names; "0", "1", ... without them.
+        filters: channels of each block; the default has 1.2 million parameters.
+        dropout: rate before the last layer.
+        temperature: of the final softmax.
+        seed: of weights and dropout; None draws one.
+        dtype: the dtype policy of the convolutional part, `float32` or `mixed_bfloat16`.
+        name: the model's name.
+
+    Returns:
+        A functional model from `images` [N, H, W, 3] in 0..255, any H and W, to calibrated
+        probabilities, float32 [N, C].
+
+    Raises:
+        ValueError: if `class_names` are not `classes` names.
+    """
+    class_names = names_of(classes, class_names)
+    model = classifier(
+        _network(classes, filters, dropout, seed, dtype),
+        input_shape=input_shape,
+        class_names=class_names,
+        temperature=temperature,
+        name=name,
+    )
+    if weights is not None:
+        model.load_weights(weights)
+    return model
+
+
+def _network(
+    classes: int, filters: Sequence[int], dropout: float, seed: int | None, dtype: str
+) -> keras.Model:
+    """Images [N, H, W, 3] in 0..255 to float32 logits [N, classes]."""
+    seeds = Seeds(seed)
+    images = keras.Input((None, None, 3), name="images")
+    # In float32: bfloat16 would round a pixel before it is centred.
+    x = keras.layers.Rescaling(2 / 255, -1.0, dtype="float32", name="rescale")(images)
+    x = _conv(x, filters[0], 3, seeds, dtype, "stem")
+    x = keras.layers.ReLU(dtype=dtype, name="stem_relu")(x)
+    for block, width in enumerate(filters, start=1):
+        if block > 1:
+            x = keras.layers.AveragePooling2D(2, dtype=dtype, name=f"block{block}_pool")(x)
+        x = _block(x, width, seeds, dtype, f"block{block}")
+    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="average")(x)
+    x = layers.Dropout(dropout, seed=seeds.next(), dtype="float32", name="dropout")(x)
+    initializer = keras.initializers.GlorotUniform(seeds.next())
+    logits = keras.layers.Dense(
+        classes, kernel_initializer=initializer, dtype="float32", name="logits"
+    )(x)
+    return keras.Model(images, logits, name="network")
+
+
+def _block(x, width: int, seeds: Seeds, dtype: str, name: str):
+    shortcut = x
+    if x.shape[-1] != width:
+        shortcut = _conv(x, width, 1, seeds, dtype, f"{name}_shortcut")
+    x = _conv(x, width, 3, seeds, dtype, f"{name}_conv1")
+    x = keras.layers.ReLU(dtype=dtype, name=f"{name}_relu1")(x)
+    x = _conv(x, width, 3, seeds, dtype, f"{name}_conv2", gamma="zeros")
+    x = keras.layers.Add(dtype=dtype, name=f"{name}_add")([x, shortcut])
+    return keras.layers.ReLU(dtype=dtype, name=f"{name}_relu2")(x)
+
+
+def _conv(x, width: int, side: int, seeds: Seeds, dtype: str, name: str, gamma: str = "ones"):
+    """A convolution and its BatchNormalization, whose beta is the bias.
+
+    A gamma of zeros starts a block as the identity (Goyal et al., 2017, "Accurate, Large
+    Minibatch SGD", section 5.1).
+    """
+    x = keras.layers.Conv2D(
+        width,
+        side,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=keras.initializers.HeNormal(seeds.next()),
+        dtype=dtype,
+        name=name,
+    )(x)
+    return layers.BatchNormalization(gamma_initializer=gamma, dtype=dtype, name=f"{name}_bn")(x)

@@ -1,0 +1,185 @@
+"""A network's training: one or several phases of Keras' `fit`, resumed from a checkpoint."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import keras
+from absl import logging
+
+from dfk import models, runs
+from dfk.callbacks import (
+    AverageWeights,
+    Checkpoint,
+    Progress,
+    RefreshStatistics,
+    Saved,
+    StopAtNaN,
+)
+from dfk.config import Config, weight_per_class
+from dfk.data import augment
+from dfk.data.catalog import Catalog
+from dfk.data.pipeline import make_dataset, steps_per_epoch
+from dfk.errors import UsageError
+
+# Batches that BatchNormalization's statistics are taken from before the holdout is scored.
+_REFRESH_STEPS = 20
+
+
+class Phase(NamedTuple):
+    """A part of a training: until which epoch, from which block on the base trains, how fast."""
+
+    until: int
+    trainable_from: str
+    learning_rate: float
+
+
+def _phases(config: Config) -> list[Phase]:
+    """VGG16 with given weights trains its head first; everything else trains at once."""
+    whole = Phase(config.epochs, "block1", config.learning_rate)
+    if config.model != "vgg16" or config.vgg16_weights == "none":
+        return [whole]
+    head = Phase(min(config.head_epochs, config.epochs), "", config.learning_rate)
+    rest = Phase(config.epochs, config.fine_tune_from, config.fine_tune_learning_rate)
+    # Either may have no epoch to train.
+    return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
+
+
+def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
+    """Fits what the checkpoint leaves to do; the network ends with its best weights."""
+    network = models.network_of(model)
+    first_epoch = 0
+    for number, phase in enumerate(_phases(config)):
+        policies = _policies(config, phase, first_epoch)
+        checkpoint = Checkpoint(
+            config.run_dir / runs.CHECKPOINT, config.run_dir / runs.HISTORY, policies
+        )
+        first_epoch = phase.until
+        if checkpoint.saved.phase > number:
+            checkpoint.restore(network)
+            continue
+        if config.model == "vgg16":
+            models.set_trainable_from(model, phase.trainable_from)
+        if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
+            checkpoint.restore_best(network)
+        else:
+            _fit_phase(config, data, network, phase, policies, checkpoint)
+        checkpoint.end_phase(network)
+    return checkpoint.saved
+
+
+def _fit_phase(
+    config: Config,
+    data: Catalog,
+    network: keras.Model,
+    phase: Phase,
+    policies: list[keras.callbacks.Callback],
+    checkpoint: Checkpoint,
+) -> None:
+    """Runs Keras' `fit` for the epochs of a phase that are left."""
+    first_epoch = checkpoint.saved.epochs
+    if first_epoch:
+        logging.info("Continuing after epoch %d of %d.", first_epoch, config.epochs)
+    training, plain, holdout = _datasets(config, data, first_epoch, phase.until)
+    network.compile(
+        optimizer=_optimizer(config, phase.learning_rate),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=config.label_smoothing
+        ),
+        metrics=["accuracy"],
+    )
+    steps = steps_per_epoch(len(data.splits["train"]), config.batch_size)
+    network.fit(
+        training,
+        validation_data=holdout,
+        initial_epoch=first_epoch,
+        epochs=phase.until,
+        steps_per_epoch=steps,
+        shuffle=False,  # The pipeline has done so.
+        verbose=0,
+        callbacks=[
+            StopAtNaN(),
+            *policies,
+            RefreshStatistics(plain.take(_REFRESH_STEPS), averaged=bool(config.ema)),
+            keras.callbacks.TensorBoard(config.run_dir / "tensorboard", write_graph=False),
+            Progress(first_epoch=first_epoch, epochs=config.epochs, steps=steps),
+            checkpoint,
+        ],
+    )
+
+
+def _datasets(config: Config, data: Catalog, first_epoch: int, epochs: int):
+    """The training set of some epochs, an epoch of it with plain sampling, and the holdout."""
+    common = {
+        "classes": len(data.class_names),
+        "batch_size": config.batch_size,
+        "image_size": config.image_size,
+    }
+    augmented = common | {
+        "split": data.splits["train"],
+        "training": True,
+        "augmentations": augment.parse(config.augment),
+        "crop": config.train_crop,
+        "seed": config.seed,
+    }
+    try:
+        training = make_dataset(
+            mixer=_mixer(config),
+            class_weight=weight_per_class(config, data.class_names),
+            balanced=config.sampling == "balanced",
+            first_epoch=first_epoch,
+            epochs=epochs,
+            **augmented,
+        )
+        holdout = make_dataset(split=data.splits["holdout"], **common)
+        return training, make_dataset(**augmented), holdout
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _mixer(config: Config):
+    if not (config.mixup_alpha or config.cutmix_alpha):
+        return None
+    from dfk.data.mixing import make_mixer  # keras-cv takes a second to import.
+
+    return make_mixer(config.mixup_alpha, config.cutmix_alpha, config.switch_prob)
+
+
+def _policies(config: Config, phase: Phase, first_epoch: int) -> list[keras.callbacks.Callback]:
+    """What decides on the learning rate, on the weights that count, and on when to end."""
+    if config.schedule == "cosine":
+        length = phase.until - first_epoch
+
+        def rate(epoch: int) -> float:
+            share = (epoch - first_epoch) / length
+            return phase.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+        schedule = keras.callbacks.LearningRateScheduler(rate)
+    else:
+        schedule = keras.callbacks.ReduceLROnPlateau(
+            "val_loss", factor=config.plateau_factor, patience=config.plateau_patience
+        )
+    early_stopping = keras.callbacks.EarlyStopping(
+        "val_loss", patience=config.early_stopping_patience, restore_best_weights=True
+    )
+    averages = [AverageWeights()] if config.ema else []
+    return [*averages, schedule, early_stopping]
+
+
+def _optimizer(config: Config, learning_rate: float) -> keras.optimizers.Optimizer:
+    options = {"weight_decay": config.weight_decay or None}
+    if config.ema:
+        options |= {"use_ema": True, "ema_momentum": config.ema}
+    if config.optimizer == "sgd":
+        options |= {"momentum": config.momentum, "nesterov": config.momentum > 0}
+    kinds = {
+        "sgd": keras.optimizers.SGD,
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+    }
+    optimizer = kinds[config.optimizer](learning_rate, **options)
+    if config.weight_decay:
+        # Decay would only work against what normalises.
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return optimizer

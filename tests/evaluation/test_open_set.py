@@ -1,0 +1,102 @@
+"""Known against unknown: figures worked out by hand, and as what they are defined to be."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dfk.evaluation import open_set
+
+FIGURES = {"auroc": 0.75, "fpr95": 0.5, "oscr": 0.6}
+
+
+def test_figures_by_hand():
+    # Of 6 pairs of a known and an unknown image, 2 + 1 + 1 are in order, and 2 + 1 of them have
+    # a known image that is named rightly. To let all known images pass, 0.7 has to pass, too.
+    found = open_set.figures(
+        np.array([0.9, 0.6, 0.4]), np.array([0.7, 0.3]), np.array([True, False, True])
+    )
+    assert found == pytest.approx({"auroc": 4 / 6, "fpr95": 1 / 2, "oscr": 3 / 6})
+
+
+def test_fpr95_lets_one_known_image_in_twenty_go():
+    known, unknown = np.arange(1, 21) / 20, np.array([0.04, 0.06, 0.08, 0.2])
+    found = open_set.figures(known, unknown, np.ones(20, bool))
+    assert found["fpr95"] == 1 / 4  # At 0.10, which 19 of 20 reach
+    assert open_set.figures(known[:19], unknown, np.ones(19, bool))["fpr95"] == 3 / 4  # At 0.05
+
+
+scores = st.lists(st.integers(0, 5), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(scores, scores, st.integers(0, 2**12 - 1))
+def test_areas_are_shares_of_pairs_where_a_tie_counts_half(known, unknown, bits):
+    known, unknown = np.array(known), np.array(unknown)
+    correct = np.array([bits >> i & 1 for i in range(len(known))], bool)
+    above = np.sign(known[:, None] - unknown) / 2 + 0.5
+    found = open_set.figures(known, unknown, correct)
+    assert found["auroc"] == pytest.approx(above.mean())
+    assert found["oscr"] == pytest.approx((above * correct[:, None]).mean())
+    reached = np.sort(known)[math.floor(len(known) * 0.05)]
+    assert found["fpr95"] == pytest.approx((unknown >= reached).mean())
+
+
+def test_scores_of_logits():
+    logits = np.log([[2.0, 1.0, 1.0], [3.0, 6.0, 0.5]])
+    found = open_set.scores(np.array([[0.5, 0.25, 0.25], [0.3, 0.6, 0.1]]), logits)
+    assert found["probability"] == pytest.approx([0.5, 0.6])
+    assert found["logit"] == pytest.approx(np.log([2, 6]))
+    assert found["energy"] == pytest.approx(np.log([4, 9.5]))
+
+
+def test_a_model_without_logits_has_one_score():
+    known = open_set.scores(np.array([[0.9, 0.1], [0.4, 0.6]]), None)
+    unknown = open_set.scores(np.array([[0.5, 0.5]]), None)
+    found = open_set.measure(known, unknown, np.array([True, False]), 0.6000001)
+    assert (found["n_known"], found["n_unknown"]) == (2, 1)
+    assert found["scores"]["logit"] is found["scores"]["energy"] is None
+    assert found["scores"]["probability"] == {"auroc": 1.0, "fpr95": 0.0, "oscr": 0.5}
+    # At the threshold and above it an image passes.
+    assert found["threshold"] == {"value": 0.6000001, "false_alarms": 0.5, "found": 1.0}
+    histogram = found["histogram"]
+    assert histogram["score"] == "probability" and len(histogram["edges"]) == 21
+    assert sum(histogram["known"]) == sum(histogram["unknown"]) == pytest.approx(1)
+
+
+def test_the_histogram_shows_the_score_that_tells_them_best():
+    known = {"probability": np.array([1.0, 2]), "logit": np.array([1.0, 2]), "energy": None}
+    unknown = {"probability": np.array([1.5]), "logit": np.array([0.5]), "energy": None}
+    found = open_set.measure(known, unknown, np.array([True, True]), 0)
+    assert found["histogram"]["score"] == "logit"
+
+
+def _run(model, excluded, accuracy, auroc):
+    figures = {**FIGURES, "auroc": auroc}
+    return {
+        "experiment": f"{model}_{excluded}",
+        "model": model,
+        "accuracy": accuracy,
+        "open_set": {
+            "excluded": excluded,
+            "scores": {"probability": figures, "logit": None, "energy": FIGURES},
+            "threshold": {"false_alarms": 0.04, "found": auroc / 2},
+        },
+    }
+
+
+def test_the_table_ends_with_the_mean_of_each_model():
+    runs = [_run("svm", "b", 0.9, 0.5), {}, _run("svm", "a", 0.8, 0.7), _run("ensemble", "a", 1, 1)]
+    header, *rows = open_set.table(runs)
+    assert [row[:3] for row in rows] == [
+        ("a", "ensemble_a", "100.00%"),
+        ("a", "svm_a", "80.00%"),
+        ("b", "svm_b", "90.00%"),
+        ("mean", "svm", "85.00%"),
+    ]
+    mean = dict(zip(header, rows[-1], strict=True))
+    assert (mean["AUROC prob."], mean["AUROC logit"], mean["OSCR energy"]) == ("0.600", "", "0.600")
+    assert (mean["known called unknown"], mean["unknown found"]) == ("4.0%", "30.0%")
+    assert open_set.table([{"experiment": "svm"}]) == []
