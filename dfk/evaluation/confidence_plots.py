@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dfk.evaluation.plots import ACCENT, MUTED, WARM, _svg
+from dfk.evaluation.plots import ACCENT, MUTED, WARM, draw_svg
 
 
 def plots_of(metrics: Mapping[str, Any]) -> dict[str, str]:
@@ -17,10 +17,10 @@ def plots_of(metrics: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     if "selective" in metrics:
         curve = metrics["selective"]["curve"]
-        found["selective"] = _svg("selective", (3.4, 2.2), lambda axes: _selective(axes, curve))
+        found["selective"] = draw_svg("selective", (3.4, 2.2), lambda axes: _selective(axes, curve))
     if "open_set" in metrics:
         bins = metrics["open_set"]["histogram"]
-        found["open_set"] = _svg("open_set", (3.4, 2.2), lambda axes: _histogram(axes, bins))
+        found["open_set"] = draw_svg("open_set", (3.4, 2.2), lambda axes: _histogram(axes, bins))
     return found
 
 

@@ -59,7 +59,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
     keys = {"Loss": "loss", "Accuracy": "accuracy", "Learning rate": "learning_rate"}
     frame = Bbox.from_extents(-0.55, -0.4, 2.95, 2.2)  # the same for all: their axes line up
     return {
-        title: _svg(key, (2.9, 1.9), lambda axes, key=key: _curve(axes, history, key), frame)
+        title: draw_svg(key, (2.9, 1.9), lambda axes, key=key: _curve(axes, history, key), frame)
         for title, key in keys.items()
         if not np.isnan([_column(history, key), _column(history, f"val_{key}")]).all()
     }
@@ -68,13 +68,13 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
     """SVG of a confusion matrix, int [C, C] with the truth in rows, for `names` [C]."""
     side = float(np.clip(0.62 * len(names), 1.6, 9.0))
-    return _svg("confusion", (side, side), lambda axes: _confusion(axes, matrix, names))
+    return draw_svg("confusion", (side, side), lambda axes: _confusion(axes, matrix, names))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> str:
     """SVG of accuracy over confidence: float `probabilities` [N, C], int `labels` [N], N > 0."""
     bins = reliability_bins(probabilities, labels)
-    return _svg("reliability", (2.9, 2.9), lambda axes: _reliability(axes, bins))
+    return draw_svg("reliability", (2.9, 2.9), lambda axes: _reliability(axes, bins))
 
 
 def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -123,7 +123,7 @@ def _curve(axes: Axes, history: Sequence[Mapping[str, float]], key: str) -> None
 
 
 def _confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None:
-    _class_axes(axes, [_short(name) for name in names])
+    _class_axes(axes, [shortened(name) for name in names])
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cells = np.argwhere(matrix > 0)
     squares = [Rectangle((column - 0.46, row - 0.46), 0.92, 0.92) for row, column in cells]
@@ -172,15 +172,20 @@ def _reliability(axes: Axes, bins: np.ndarray) -> None:
         axis.set_major_formatter(PercentFormatter(1))
 
 
-def _short(name: str, longest: int = 16) -> str:
+def shortened(name: str, longest: int = 16) -> str:
+    """A name of at most `longest` characters, without its middle where it has more."""
     # A line break would move the labels below it, and matplotlib refuses lone surrogates.
     name = " ".join(name.encode(errors="replace").decode().split())
     half = longest // 2  # names of generators differ at their ends
     return name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}"
 
 
-def _svg(name: str, size: tuple[float, float], draw: Callable[[Axes], None],
-         frame: Bbox | None = None) -> str:  # fmt: skip
+def draw_svg(
+    name: str,
+    size: tuple[float, float],
+    draw: Callable[[Axes], None],
+    frame: Bbox | None = None,
+) -> str:
     """Runs `draw` on axes of `size` inches; cuts at `frame`, by default around all there is."""
     target, nothing = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with warnings.catch_warnings(), style.context(["default", {**_STYLE, "svg.hashsalt": name}]):

@@ -51,7 +51,7 @@ def curves(rows: Sequence[Row], n: int) -> dict[str, str]:
     for name, group in itertools.groupby(rows[1:], lambda row: row["operation"]):
         family = list(group)
         title = OPERATIONS[name].title if name in OPERATIONS else name
-        drawn[title] = plots._svg(
+        drawn[title] = plots.draw_svg(
             f"robustness-{len(drawn)}",
             (2.65, 1.5),
             lambda axes, family=family: _curve(axes, family, clean, n),
@@ -67,13 +67,13 @@ def recall(rows: Sequence[Row], per_class: Sequence[Row]) -> str:
     it fell. The first column is the accuracy, over all classes.
     """
     here = [i for i, row in enumerate(per_class) if row.get("support")]
-    names = ["all", *(plots._short(str(per_class[i]["class"]), 12) for i in here)]
+    names = ["all", *(plots.shortened(str(per_class[i]["class"]), 12) for i in here)]
     table = np.array([[row["accuracy"], *(row["recall"][i] for i in here)] for row in rows])
     labels = [f"{row['operation']} {row['severity']}" for row in rows]
     labels[0] = _CLEAN
     starts = [i for i in range(1, len(rows)) if rows[i]["operation"] != rows[i - 1]["operation"]]
     size = (min(0.85 * len(names), 9.0), 0.22 * len(rows))
-    return plots._svg("recall", size, lambda axes: _cells(axes, table, labels, names, starts))
+    return plots.draw_svg("recall", size, lambda axes: _cells(axes, table, labels, names, starts))
 
 
 def _curve(axes: Axes, family: Sequence[Row], clean: float, n: int) -> None:
