@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
 
     from dfk import inference
     from dfk.data.catalog import describe
-    from dfk.evaluation import labelled, metrics
+    from dfk.evaluation import conformal, labelled, metrics
 
     classifier = inference.load(options.model)
     names = classifier.class_names
@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> int:
         "data_dir": options.data_dir,
         "split": name,
         **metrics.compute(split.labels, probabilities, names),
+        **conformal.measure(probabilities, split.labels, names, classifier.thresholds),
     }
     if options.output_dir:
         _write(options, classifier, result, split, probabilities)
@@ -108,6 +109,11 @@ def _text(result: dict) -> str:
         f"{result['n']} images of {result['data_dir']}, {result['split']}",
         f"accuracy  {result['accuracy']:.2%}  (95 % interval {low:.1%} to {high:.1%})",
         f"macro F1  {result['macro_f1']:.3f}   ECE {result['ece']:.3f}   NLL {result['nll']:.3f}",
+        *(
+            f"sets of {level['coverage']:.0%}: hold the class of {level['measured']:.1%}, with "
+            f"{level['mean_size']:.2f} classes"
+            for level in result.get("conformal", ())
+        ),
         "",
         f"{'class':{width}}  precision  recall     F1  images",
     ]
