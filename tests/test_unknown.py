@@ -11,6 +11,7 @@ import pytest
 
 import dfk
 from dfk import cli, config, models, training
+from dfk.commands import predict
 from dfk.data.catalog import DataError
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
@@ -241,6 +242,7 @@ def test_a_file_is_continued_only_with_its_coverage(output_dir, data_dir, tmp_pa
 
 
 def test_a_coverage_that_no_model_has_is_refused(output_dir, data_dir, tmp_path, capsys):
+    assert predict._COVERAGES == conformal.COVERAGES
     images = data_dir / "validation"
     code, rows, err = _predict(capsys, output_dir / "without_1", images, "--coverage=0.8")
     assert (code, rows) == (2, []) and "(choose from 0.9, 0.95, 0.99)" in err

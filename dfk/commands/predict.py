@@ -39,6 +39,9 @@ from dfk.cli import keep_stderr, prepare_logging
 from dfk.commands.parser import MODEL_HELP, Parser, positive, share
 from dfk.errors import DfkError, UsageError
 
+# As `dfk.evaluation.conformal` has them, which would have --help wait for NumPy.
+_COVERAGES = (0.9, 0.95, 0.99)
+
 
 def main(arguments: list[str]) -> int:
     """Scores images; returns 1 if some cannot be read, else 0."""
@@ -67,8 +70,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    from dfk.evaluation.conformal import COVERAGES
-
     parser = Parser("predict", __doc__)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("images", metavar="IMAGE|DIR|CSV|-", nargs="+", help="what to score")
@@ -86,7 +87,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--unknown", action="store_true", help="the same with the threshold that the model carries"
     )
     parser.add_argument(
-        "--coverage", type=float, choices=COVERAGES, help="add a set that holds the class so often"
+        "--coverage", type=float, choices=_COVERAGES, help="add a set that holds the class so often"
     )
     parser.add_argument("--batch_size", type=positive, default=32, help="images a call, if alike")
     options = parser.parse_args(arguments)
