@@ -24,6 +24,7 @@ import tensorflow as tf
 from dfk import hardware, runs
 from dfk.data.pixels import Image, pixels_of
 from dfk.errors import UsageError
+from dfk.evaluation import conformal
 
 SAVED_MODEL = "saved_model"  # The folder of a run that holds its versions
 UNKNOWN = "unknown"
@@ -102,10 +103,23 @@ class Classifier:
         if name not in self.thresholds:
             there = ", ".join(self.thresholds) or "none"
             raise UsageError(
-                f"{self.path} carries no threshold {name} (it has {there}): dfk chooses them in "
-                "training, train it again"
+                f"{self.path} carries no threshold {name} (it has {there}); train it once more"
             )
         return self.thresholds[name]
+
+    def prediction_set(self, probabilities: np.ndarray, coverage: float = 0.95) -> list[str]:
+        """The classes among which the true one is with a probability of 0.9, 0.95 or 0.99.
+
+        This holds of each class, however good the model is, for images like the holdout's
+        (`dfk.evaluation.conformal`). `probabilities`, float32 [C], are those of a `Prediction`.
+        They may be all classes, or none where none is likely.
+
+        Raises:
+            UsageError: if the model carries no thresholds for it.
+        """
+        bounds = self.threshold(conformal.set_name(coverage))
+        inside = conformal.members(probabilities, bounds)
+        return [name for name, is_in in zip(self.class_names, inside, strict=True) if is_in]
 
     def predict(
         self,

@@ -7,9 +7,11 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from dfk.data.sources import Source
 from dfk.errors import UsageError
@@ -18,6 +20,11 @@ from dfk.runs import locked
 
 # How far a model may be from its own earlier answer, which other batches computed.
 _SAME = 1e-3
+# Characters that a table keeps for a set; a longer one pushes the path aside.
+_WIDEST_SET = 24
+
+# From probabilities float32 [C] to the classes of a set, as `Classifier.prediction_set`.
+SetOf = Callable[[np.ndarray], list[str]]
 
 
 class Row(NamedTuple):
@@ -30,17 +37,23 @@ class Row(NamedTuple):
 
 
 class Csv:
-    """`path,label,confidence,<class>...,error`; of an image without answer, cells are empty."""
+    """`path,label,confidence,<class>...,error`; of an image without answer, cells are empty.
 
-    def __init__(self, class_names: Sequence[str]):
-        self.header = _csv_line(["path", "label", "confidence", *class_names, "error"])
+    With sets, a column `set` before the error: the classes with `|` between them.
+    """
+
+    def __init__(self, class_names: Sequence[str], set_of: SetOf | None = None):
+        self._set_of = set_of
+        columns = [*class_names, *["set"] * bool(set_of)]
+        self.header = _csv_line(["path", "label", "confidence", *columns, "error"])
         self.start = self.header
 
     def line(self, path: str, found: Prediction) -> str:
-        numbers = [""] * (1 + len(found.probabilities))
+        cells = [""] * (1 + len(found.probabilities) + bool(self._set_of))
         if not found.error:
-            numbers = [str(x) for x in (found.probabilities.max(), *found.probabilities)]
-        return _csv_line([path, found.label, *numbers, found.error])
+            cells = [str(x) for x in (found.probabilities.max(), *found.probabilities)]
+            cells += [_joined(self._set_of, found.probabilities)] if self._set_of else []
+        return _csv_line([path, found.label, *cells, found.error])
 
     @staticmethod
     def ends(line: bytes, quotes: int) -> bool:
@@ -50,18 +63,23 @@ class Csv:
     def read(self, file: Iterable[str]) -> Iterator[Row]:
         reader = csv.reader(file)
         next(reader)
-        for path, label, confidence, *_, error in reader:
+        for path, label, confidence, *cells, error in reader:
+            if self._set_of and not error:
+                *numbers, members = cells
+                if members != _joined(self._set_of, np.array(numbers, np.float32)):
+                    raise ValueError("a row has another set")
             yield Row(path, label, float(confidence or 0), error)
 
 
 class Json:
-    """A JSON object per line; `label`, `confidence` and `probabilities` may be null."""
+    """A JSON object per line; `label`, `confidence`, `probabilities` and `set` may be null."""
 
     header = ""
     start = '{"path": '
 
-    def __init__(self, class_names: Sequence[str]):
+    def __init__(self, class_names: Sequence[str], set_of: SetOf | None = None):
         self._names = list(class_names)
+        self._set_of = set_of
 
     def line(self, path: str, found: Prediction) -> str:
         numbers = [float(str(x)) for x in found.probabilities]
@@ -70,6 +88,8 @@ class Json:
             "confidence": max(numbers),
             "probabilities": dict(zip(self._names, numbers, strict=True)),
         }
+        if self._set_of:
+            answer["set"] = self._set_of(found.probabilities)
         answer = dict.fromkeys(answer) if found.error else answer
         return json.dumps({"path": path, **answer, "error": found.error}) + "\n"
 
@@ -83,16 +103,23 @@ class Json:
             row = json.loads(line)
             if not row["error"] and list(row["probabilities"]) != self._names:
                 raise ValueError("a row has other classes")
+            if not row["error"] and row.get("set") != self._set(row["probabilities"].values()):
+                raise ValueError("a row has another set, or none")
             yield Row(row["path"], row["label"] or "", row["confidence"] or 0.0, row["error"])
+
+    def _set(self, numbers: Iterable[float]) -> list[str] | None:
+        return self._set_of(np.array([*numbers], np.float32)) if self._set_of else None
 
 
 class Table:
     """For the eye: the path comes last, because no one knows how long the next will be."""
 
-    def __init__(self, class_names: Sequence[str]):
+    def __init__(self, class_names: Sequence[str], set_of: SetOf | None = None):
+        self._set_of, self._set = set_of, min(len("|".join(class_names)), _WIDEST_SET)
         self._widths = [max(6, len(name)) for name in class_names]
         self._label = max(map(len, [*class_names, "unknown", "label"]))
         names = [f"{name:>{w}}" for name, w in zip(class_names, self._widths, strict=True)]
+        names += [f"{'set':{self._set}}"] * bool(set_of)
         self.header = "  ".join([f"{'label':{self._label}}  confidence", *names, "path"]) + "\n"
 
     def line(self, path: str, found: Prediction) -> str:
@@ -101,6 +128,8 @@ class Table:
             return f"{'-':{self._label}}  {path}: {_printable(found.error)}\n"
         shares = zip(found.probabilities, self._widths, strict=True)
         cells = [f"{share:{width}.3f}" for share, width in shares]
+        if self._set_of:
+            cells.append(f"{_joined(self._set_of, found.probabilities) or '-':{self._set}}")
         start = f"{found.label:{self._label}}  {found.confidence:10.3f}"
         return "  ".join([start, *cells, path]) + "\n"
 
@@ -165,8 +194,8 @@ class Continued:
 
     def _foreign(self) -> UsageError:
         return UsageError(
-            f"{self._path} is there and was not written with this model and format; choose "
-            "another --output, or delete it"
+            f"{self._path} is there and was not written with this model, format and "
+            "--coverage; choose another --output, or delete it"
         )
 
 
@@ -208,11 +237,15 @@ def check_model(classifier: Classifier, rows: Iterable[Row], min_confidence: flo
         (found,) = classifier.predict(row.path, min_confidence=min_confidence)
         if found.label != row.label or abs(found.confidence - row.confidence) > _SAME:
             raise UsageError(
-                "the rows that are there were written by another model, --unknown or "
-                f"--min_confidence: {row.path} was {row.label} ({row.confidence:.3f}), is now "
+                "the rows that are there were written by another model or --min_confidence (or "
+                f"--unknown): {row.path} was {row.label} ({row.confidence:.3f}), is now "
                 f"{found.label or found.error} ({found.confidence:.3f}). Choose another --output."
             )
         return
+
+
+def _joined(set_of: SetOf, probabilities: np.ndarray) -> str:
+    return "|".join(set_of(probabilities))
 
 
 def _csv_line(cells: Sequence[str]) -> str:

@@ -150,8 +150,11 @@ def environment(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _difference(before: str, now: str) -> str:
-    """The flags that differ, old and new; a moved output folder is no difference."""
-    old, new = _values(before), _values(now)
+    """The flags that differ, old and new; a moved output folder is no difference.
+
+    Nor is a flag that dfk did not have yet when the run was started, if it has its default now.
+    """
+    old, new = ({**_values(Config().to_flags()), **_values(x)} for x in (before, now))
     return "\n".join(
         f"  {flag}={old.get(flag, '(absent)')} then, {new.get(flag, '(absent)')} now"
         for flag in sorted(old.keys() | new.keys())

@@ -1,5 +1,7 @@
 """Rows that are read back as they were written, whatever the names hold."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -16,12 +18,22 @@ UNREAD = Prediction("", 0.0, np.zeros(3, np.float32), "damaged\n or cut off")
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
+def _likely(probabilities):
+    """A set of the classes of 0.3 and more; a threshold is float32, as probabilities are."""
+    return [name for name, p in zip(NAMES, probabilities, strict=True) if p >= np.float32(0.3)]
+
+
+def _none(probabilities):
+    return []
+
+
+@pytest.mark.parametrize("set_of", [None, _likely])
 @pytest.mark.parametrize("form", [rows.Csv, rows.Json])
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=30, deadline=None, database=None)
 @example(paths=["carriage\rreturn", 'quote"d\n'], cut=10_000)
 @given(paths=st.lists(texts, min_size=1, max_size=4), cut=st.integers(0, 400))
-def test_a_file_is_continued_from_its_last_whole_row(tmp_path_factory, form, paths, cut):
-    form, path = form(NAMES), tmp_path_factory.getbasetemp() / "rows"
+def test_a_file_is_continued_from_its_last_whole_row(tmp_path_factory, form, set_of, paths, cut):
+    form, path = form(NAMES, set_of), tmp_path_factory.getbasetemp() / "rows"
     path.unlink(missing_ok=True)
     with rows.continued(path, form) as file:
         for name in paths:
@@ -39,6 +51,38 @@ def test_a_file_is_continued_from_its_last_whole_row(tmp_path_factory, form, pat
         for i, name in enumerate(names[len(left) :], start=len(left)):
             file.write(form.line(name, UNREAD if i % 2 else FOUND))
     assert path.read_bytes() == whole
+
+
+def test_a_set_stands_before_the_error_as_each_format_can():
+    head, line = (rows.Csv(NAMES, _likely).header, rows.Csv(NAMES, _likely).line("x", FOUND))
+    assert head == 'path,label,confidence,0,"a,b",c,set,error\n'
+    assert line == 'x,"a,b",0.5,0.2,0.5,0.3,"a,b|c",\n'
+    assert rows.Csv(NAMES, _none).line("x", FOUND) == 'x,"a,b",0.5,0.2,0.5,0.3,,\n'
+    assert rows.Csv(NAMES, _likely).line("x", Prediction("", 0, np.zeros(3), "e")) == "x,,,,,,,e\n"
+    row = json.loads(rows.Json(NAMES, _likely).line("x", FOUND))
+    assert list(row)[-3:] == ["probabilities", "set", "error"] and row["set"] == ["a,b", "c"]
+    assert json.loads(rows.Json(NAMES, _none).line("x", FOUND))["set"] == []
+    assert json.loads(rows.Json(NAMES, _likely).line("x", UNREAD))["set"] is None
+    table = rows.Table(NAMES, _likely)
+    assert table.line("x", FOUND).split()[-2:] == ["a,b|c", "x"]
+    assert table.line("x", FOUND).index("a,b|c") == table.header.index("set")
+    assert rows.Table(NAMES, _none).line("x", FOUND).split()[-2:] == ["-", "x"]
+
+
+@pytest.mark.parametrize("form", [rows.Csv, rows.Json])
+def test_rows_with_other_sets_or_none_are_not_continued(form, tmp_path):
+    for before, now in ((None, _likely), (_likely, None), (_likely, _none), (_none, _likely)):
+        path = tmp_path / "x"
+        path.unlink(missing_ok=True)
+        with rows.continued(path, form(NAMES, before)) as file:
+            file.write(form(NAMES, before).line("a", UNREAD) + form(NAMES, before).line("b", FOUND))
+        written = path.read_bytes()
+        with (
+            pytest.raises(UsageError, match="not written with this model, format and --coverage"),
+            rows.continued(path, form(NAMES, now)) as file,
+        ):
+            list(file.rows())
+        assert path.read_bytes() == written
 
 
 def test_rows_in_the_order_of_the_sources_are_left_out_one_by_one():

@@ -11,6 +11,7 @@ import pytest
 
 import dfk
 from dfk import cli, config, models, training
+from dfk.commands import predict
 from dfk.data.catalog import DataError
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
@@ -112,7 +113,8 @@ def test_an_ensemble_chooses_its_own(output_dir, data_dir):
     """Its members know the classes that are left; only it can be asked for a score of its own."""
     arguments = [f"--data_dir={data_dir}", f"--output_dir={output_dir}", *SMALL]
     members = f"--members={output_dir}/without_1,{output_dir}/without_1"
-    settings = config.parse([*arguments, "--model=ensemble", "--exclude_class=1", members])[0]
+    arguments += ["--model=ensemble", "--method=average", "--exclude_class=1", members]
+    settings = config.parse(arguments)[0]
     metrics = training.run(settings)
     scores = metrics["open_set"]["scores"]
     assert scores["logit"] is scores["energy"] is None and scores["probability"]
@@ -168,3 +170,80 @@ def test_info_shows_the_thresholds(output_dir, capsys):
     thresholds = dfk.load(output_dir / "svm_forensic").thresholds
     assert lines["thresholds.unknown_probability"] == str(thresholds["unknown_probability"])
     assert lines["thresholds.set_0.9"] == ", ".join(map(str, thresholds["set_0.9"]))
+
+
+# Sets
+
+
+def test_metrics_hold_what_the_sets_of_the_saved_model_do(output_dir):
+    run = output_dir / "svm_forensic"
+    metrics = json.loads((run / "metrics.json").read_text())
+    classifier = dfk.load(run)
+    with open(run / "predictions.csv") as file:
+        rows = list(csv.DictReader(file))
+    for level in metrics["conformal"]:
+        sets = [
+            classifier.prediction_set(
+                np.array([row[name] for name in classifier.class_names], np.float32),
+                level["coverage"],
+            )
+            for row in rows
+        ]
+        held = np.mean([row["label"] in found for row, found in zip(rows, sets, strict=True)])
+        assert level["measured"] == pytest.approx(held)
+        assert level["mean_size"] == pytest.approx(np.mean(list(map(len, sets))))
+        assert [row["class"] for row in level["per_class"]] == list(classifier.class_names)
+    assert [level["coverage"] for level in metrics["conformal"]] == [0.9, 0.95, 0.99]
+    # A holdout of 9 images of a class can promise 90 %, no more: every class is in the set.
+    assert [level["mean_size"] for level in metrics["conformal"]][1:] == [4, 4]
+    assert metrics["conformal"][0]["mean_size"] < 4
+    page = (run / "report.html").read_text()
+    for heading in ("Answering only when sure", "Unknown generators", "Sets with a promise"):
+        assert f"<h2>{heading}</h2>" in page
+
+
+def test_evaluate_measures_the_sets_too(output_dir, data_dir, tmp_path, capsys):
+    data = write_kaggle(tmp_path, counts={"validation": 12}, classes=("0", "3", "4"))
+    model = output_dir / "without_1"
+    assert cli.main(["evaluate", str(model), f"--data_dir={data}", "--format=json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["conformal"][2]["measured"] == 1 and found["conformal"][2]["mean_size"] == 4
+    missing = {"class": "2", "measured": None, "mean_size": None}
+    assert found["conformal"][0]["per_class"][1] == missing
+    assert found["selective"]["curve"][-1]["accuracy"] == found["accuracy"]
+    assert cli.main(["evaluate", str(model), f"--data_dir={data}"]) == 0
+    assert "sets of 99%: hold the class of 100.0%, with 4.00 classes" in capsys.readouterr().out
+
+
+def test_predict_coverage_adds_the_set(output_dir, data_dir, capsys):
+    model, images = output_dir / "svm_forensic", data_dir / "validation"
+    bounds = dict(zip("0134", dfk.load(model).threshold("set_0.9"), strict=True))
+    code, rows, _ = _predict(capsys, model, images, "--coverage=0.9")
+    assert code == 0 and len(rows) == 50
+    for row in rows:
+        assert row["set"] == "|".join(k for k in bounds if np.float32(row[k]) >= bounds[k])
+    assert len({row["set"].count("|") for row in rows}) > 1
+
+
+def test_a_file_is_continued_only_with_its_coverage(output_dir, data_dir, tmp_path, capsys):
+    model, images, output = output_dir / "without_1", data_dir / "validation", tmp_path / "out.csv"
+    arguments = (model, images, f"--output={output}")
+    assert _predict(capsys, *arguments, "--coverage=0.9")[0] == 0
+    whole = output.read_bytes()
+    output.write_bytes(whole[: len(whole) // 2])
+    assert _predict(capsys, *arguments, "--coverage=0.9")[0] == 0
+    assert output.read_bytes() == whole
+    for other in ((), ("--coverage=0.99",)):
+        code, _, err = _predict(capsys, *arguments, *other)
+        assert code == 2 and "not written with this model, format and --coverage" in err
+        assert output.read_bytes() == whole
+
+
+def test_a_coverage_that_no_model_has_is_refused(output_dir, data_dir, tmp_path, capsys):
+    assert predict._COVERAGES == conformal.COVERAGES
+    images = data_dir / "validation"
+    code, rows, err = _predict(capsys, output_dir / "without_1", images, "--coverage=0.8")
+    assert (code, rows) == (2, []) and "(choose from 0.9, 0.95, 0.99)" in err
+    models.DeepFakeNet(classes=2, filters=(2,), dropout=(0,)).save(tmp_path / "bare.keras")
+    code, rows, err = _predict(capsys, tmp_path / "bare.keras", images, "--coverage=0.95")
+    assert (code, rows) == (2, []) and "bare.keras carries no threshold set_0.95" in err

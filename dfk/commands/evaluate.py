@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
     from dfk import inference
     from dfk.data.catalog import describe
-    from dfk.evaluation import labelled, metrics, robustness
+    from dfk.evaluation import conformal, labelled, metrics, robustness
 
     classifier = inference.load(options.model)
     names = classifier.class_names
@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> int:
         "data_dir": options.data_dir,
         "split": name,
         **metrics.compute(split.labels, probabilities, names, classifier.temperature),
+        **conformal.measure(probabilities, split.labels, names, classifier.thresholds),
     }
     if options.robustness:
         bar = functools.partial(tqdm, desc="robustness", unit=" images", disable=None)
@@ -117,6 +118,11 @@ def _text(result: dict) -> str:
         f"{result['n']} images of {result['data_dir']}, {result['split']}",
         f"accuracy  {result['accuracy']:.2%}  (95 % interval {low:.1%} to {high:.1%})",
         f"macro F1  {result['macro_f1']:.3f}   ECE {result['ece']:.3f}   NLL {result['nll']:.3f}",
+        *(
+            f"sets of {level['coverage']:.0%}: hold the class of {level['measured']:.1%}, with "
+            f"{level['mean_size']:.2f} classes"
+            for level in result.get("conformal", ())
+        ),
         "",
         f"{'class':{width}}  precision  recall     F1  images",
     ]

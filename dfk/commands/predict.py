@@ -6,6 +6,10 @@ an image of a generator that it never saw. --min_confidence answers `unknown` be
 images of its own generators unknown (--false_alarm_rate). It helps, but is no detector of real
 photographs.
 
+--coverage=0.95 adds a set of classes to each image: of each class, at least 95 % of the images get
+a set that holds it, as long as they are like those that the model was made on. A hard image gets
+several classes, one like no class none. In CSV the column `set` has | between them.
+
 MODEL is a run's folder, a .keras or .skops file, or a SavedModel's folder. Images are files,
 folders (searched to the bottom, image suffixes in any case), CSVs with a column `path` (within the
 CSV's folder) or `image_id` (NAME/<image_id>.png beside NAME.csv), or -, which reads an image or a
@@ -16,7 +20,7 @@ Every image gets one row. Of one that cannot be read the row says why, and the e
 
 Examples:
   dfk predict runs/ensemble photos/
-  dfk predict runs/ensemble photos/ --unknown
+  dfk predict runs/ensemble photos/ --unknown --coverage=0.95
   dfk predict runs/ensemble photos/ list.csv --output=out.csv --min_confidence=0.9
   find photos -name '*.png' -print0 | dfk predict runs/ensemble - --format=json
 """
@@ -25,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -33,6 +38,9 @@ from pathlib import Path
 from dfk.cli import keep_stderr, prepare_logging
 from dfk.commands.parser import MODEL_HELP, Parser, positive, share
 from dfk.errors import DfkError, UsageError
+
+# As `dfk.evaluation.conformal` has them, which would have --help wait for NumPy.
+_COVERAGES = (0.9, 0.95, 0.99)
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +54,7 @@ def main(arguments: list[str]) -> int:
     classifier = inference.load(options.model)
     if options.unknown:
         options.min_confidence = classifier.threshold(conformal.UNKNOWN)
-    form = rows.FORMATS[options.format](classifier.class_names)
+    form = rows.FORMATS[options.format](classifier.class_names, _set_of(classifier, options))
     if not options.output:
         sys.stdout.write(form.header)
         sys.stdout.flush()
@@ -78,6 +86,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     unknown.add_argument(
         "--unknown", action="store_true", help="the same with the threshold that the model carries"
     )
+    parser.add_argument(
+        "--coverage", type=float, choices=_COVERAGES, help="add a set that holds the class so often"
+    )
     parser.add_argument("--batch_size", type=positive, default=32, help="images a call, if alike")
     options = parser.parse_args(arguments)
     if options.output and options.format == "table":
@@ -85,6 +96,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if not options.format:
         options.format = "csv" if options.output or not sys.stdout.isatty() else "table"
     return options
+
+
+def _set_of(classifier, options: argparse.Namespace):
+    """What makes sets of probabilities, if they are asked for and the model can."""
+    if options.coverage is None:
+        return None
+    from dfk.evaluation import conformal
+
+    classifier.threshold(conformal.set_name(options.coverage))
+    return functools.partial(classifier.prediction_set, coverage=options.coverage)
 
 
 def _score(classifier, form, options, write: Callable[[str], None], file=None) -> int:

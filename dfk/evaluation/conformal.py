@@ -66,15 +66,14 @@ def lower_bound(values: np.ndarray, share: float) -> float:
     return float(np.sort(values)[rank - 1]) if rank else 0.0
 
 
-def members(probabilities: np.ndarray, thresholds: Thresholds, coverage: float) -> np.ndarray:
-    """Which classes are in the sets of images, bool [N, C]; none of them where no class is likely.
+def members(probabilities: np.ndarray, bounds: Sequence[float]) -> np.ndarray:
+    """Which classes are in the sets of images, bool [..., C]; none where no class is likely.
 
     Args:
-        probabilities: float [N, C], of the model that carries `thresholds`.
-        thresholds: as `choose` returns them.
-        coverage: one of `COVERAGES`.
+        probabilities: float [..., C].
+        bounds: C thresholds, of a coverage, of the model that answered so.
     """
-    return probabilities >= np.asarray(thresholds[set_name(coverage)], probabilities.dtype)
+    return probabilities >= np.asarray(bounds, probabilities.dtype)
 
 
 def measure(
@@ -100,7 +99,7 @@ def measure(
     for coverage in COVERAGES:
         if set_name(coverage) not in thresholds:
             continue
-        sets = members(probabilities, thresholds, coverage)
+        sets = members(probabilities, thresholds[set_name(coverage)])
         held, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1)
         rows = [
             {"class": name, **_means(held[labels == k], sizes[labels == k])}

@@ -46,7 +46,7 @@ def test_thresholds_by_hand():
 def test_sets_and_their_measure_by_hand():
     probabilities = np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32)
     thresholds = {"set_0.9": [0.6, 0.3, 0.9]}
-    sets = conformal.members(probabilities, thresholds, 0.9)
+    sets = conformal.members(probabilities, thresholds["set_0.9"])
     assert sets.tolist() == [[True, False, False], [False, True, False], [False, False, False]]
     found = conformal.measure(probabilities, np.array([0, 0, 1]), "abc", thresholds)
     row_c = {"class": "c", "measured": None, "mean_size": None}
@@ -85,7 +85,7 @@ def test_each_class_gets_the_coverage_that_is_promised():
         thresholds = conformal.choose(*_images(rng, 200), false_alarm_rate=0.05)
         probabilities, labels = _images(rng, 100)
         for c, rows in held.items():
-            sets = conformal.members(probabilities, thresholds, c)
+            sets = conformal.members(probabilities, thresholds[conformal.set_name(c)])
             right = sets[np.arange(100), labels]
             rows.append([right[labels == k].mean() for k in range(3)])
         alarms.append((probabilities.max(axis=1) < thresholds["unknown_probability"]).mean())
@@ -120,6 +120,7 @@ def test_a_higher_coverage_gives_no_smaller_set(seed):
     thresholds = conformal.choose(*_images(rng, 150), false_alarm_rate=0.05)
     probabilities, _ = _images(rng, 20)
     small, middle, large = (
-        conformal.members(probabilities, thresholds, c) for c in conformal.COVERAGES
+        conformal.members(probabilities, thresholds[conformal.set_name(c)])
+        for c in conformal.COVERAGES
     )
     assert (small <= middle).all() and (middle <= large).all()
