@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -128,6 +129,17 @@ def test_an_existing_folder_is_refused_or_answered(finished, data_dir):
     assert training.run(_config(data_dir, output_dir, "--resume")) == metrics
     with pytest.raises(UsageError, match=r"--learning_rate=0\.05 then, 0\.1 now"):
         training.run(_config(data_dir, output_dir, "--resume", "--learning_rate=0.1"))
+
+
+def test_a_run_of_an_older_dfk_lacks_the_flags_that_came_later(finished, data_dir, tmp_path):
+    settings, metrics = finished
+    shutil.copytree(settings.run_dir, tmp_path / settings.experiment)
+    flags = tmp_path / settings.experiment / runs.FLAGS
+    older = [line for line in flags.read_text().splitlines() if not line.startswith("--ema=")]
+    flags.write_text("\n".join(older) + "\n")
+    assert training.run(_config(data_dir, tmp_path, "--resume")) == metrics
+    with pytest.raises(UsageError, match=r"--ema=0\.0 then, 0\.9 now"):
+        training.run(_config(data_dir, tmp_path, "--resume", "--ema=0.9"))
 
 
 def test_a_foreign_folder_is_never_deleted(data_dir, tmp_path):
