@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import json
 import os
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from dfk import hardware, runs
+from dfk.batching import by_size, in_threads, windows
 from dfk.data.pixels import Image, pixels_of
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
@@ -30,8 +28,6 @@ SAVED_MODEL = "saved_model"  # The folder of a run that holds its versions
 UNKNOWN = "unknown"
 BATCH_SIZE = 32
 
-# Images wait for a batch of their size, but no more than these.
-_WINDOW_BATCHES, _WINDOW_BYTES = 4, 2**27
 # Of images that a model takes at their own size: pixels of a call beside the first image's,
 # and bytes that a pixel takes in the layers of a CNN (350 measured in DeepFakeNet).
 _CALL_PIXELS, _BYTES_PER_PIXEL = 2**22, 400
@@ -64,7 +60,7 @@ class Classifier:
         answer: images of one size, uint8 [N, H, W, 3], or float32 where `input_size` is
             known, to probabilities [N, C].
         input_size: (H, W) that the model resizes to; None if images keep their size.
-        thresholds: named probabilities that the model carries, as `dfk.evaluation.conformal`
+        thresholds: named numbers that the model carries, as `dfk.evaluation.conformal`
             chooses them; those of sets are C, in the order of the classes.
         model: the `keras.Model` or `dfk.models.SVM`; None for a SavedModel.
     """
@@ -95,7 +91,7 @@ class Classifier:
         return getattr(self.model, "temperature", None) or self.model.layers[-1].temperature
 
     def threshold(self, name: str) -> float | Sequence[float]:
-        """A threshold that the model carries, as `min_confidence`: `unknown_probability`.
+        """A threshold that the model carries, as `dfk.evaluation.conformal` names them.
 
         Raises:
             UsageError: if it carries none of this name.
@@ -127,6 +123,7 @@ class Classifier:
         *,
         batch_size: int = BATCH_SIZE,
         min_confidence: float = 0.0,
+        unknown: bool = False,
     ) -> list[Prediction]:
         """Scores images; one `Prediction` each, in their order.
 
@@ -135,12 +132,16 @@ class Classifier:
                 [H, W, 3]; also one array [N, H, W, 3].
             batch_size: images of one size that share a call of the model.
             min_confidence: an image with less is called `unknown`.
+            unknown: so is one that the model's own threshold says it of.
+
+        Raises:
+            UsageError: if the model carries no such threshold.
         """
         one = isinstance(images, str | os.PathLike | bytes | np.ndarray)
         if one and not (isinstance(images, np.ndarray) and images.ndim == 4):
             images = [images]
-        found = self.predict_stream(images, batch_size=batch_size, min_confidence=min_confidence)
-        return list(found)
+        options = {"min_confidence": min_confidence, "unknown": unknown}
+        return list(self.predict_stream(images, batch_size=batch_size, **options))
 
     def predict_stream(
         self,
@@ -148,10 +149,11 @@ class Classifier:
         *,
         batch_size: int = BATCH_SIZE,
         min_confidence: float = 0.0,
+        unknown: bool = False,
     ) -> Iterator[Prediction]:
         """Scores images as they come, as `predict` does, with a bounded number in memory."""
-        options = {"batch_size": batch_size, "min_confidence": min_confidence}
-        for batch in self.predict_batches(images, **options):
+        options = {"min_confidence": min_confidence, "unknown": unknown}
+        for batch in self.predict_batches(images, batch_size=batch_size, **options):
             yield from batch
 
     def predict_batches(
@@ -160,21 +162,23 @@ class Classifier:
         *,
         batch_size: int = BATCH_SIZE,
         min_confidence: float = 0.0,
+        unknown: bool = False,
     ) -> Iterator[list[Prediction]]:
         """Scores a stream as `predict_stream` does; yields what became ready together.
 
         A stream that goes on behind what was yielded is answered the same, bit for bit.
         """
+        bounds = min_confidence, self.threshold(conformal.UNKNOWN) if unknown else 0.0
         resize = _resizer(self.input_size)
         decoded = in_threads(lambda image: pixels_of(image, resize), images)
-        for window in _windows(decoded, batch_size):
+        for window in windows(decoded, batch_size):
             answers = self._answer(window, batch_size)
-            yield [self._prediction(answer, min_confidence) for answer in answers]
+            yield [self._prediction(answer, *bounds) for answer in answers]
 
     def _answer(self, window: list[np.ndarray | str], batch_size: int) -> list[np.ndarray | str]:
         """Pixels to probabilities [C] or the reason why there are none; reasons stay."""
         answers = list(window)
-        for indices in _by_size(window):
+        for indices in by_size(window):
             height, width, _ = window[indices[0]].shape
             step = max(1, min(batch_size, _CALL_PIXELS // (height * width)))
             for start in range(0, len(indices), step):
@@ -184,11 +188,14 @@ class Classifier:
                     answers[i] = found if isinstance(found, str) else found[place]
         return answers
 
-    def _prediction(self, answer: np.ndarray | str, min_confidence: float) -> Prediction:
+    def _prediction(
+        self, answer: np.ndarray | str, min_confidence: float, min_logit: float
+    ) -> Prediction:
         if isinstance(answer, str):
             return Prediction("", 0.0, np.zeros(len(self.class_names), np.float32), answer)
         confidence = float(answer.max())
-        label = self.class_names[answer.argmax()] if confidence >= min_confidence else UNKNOWN
+        known = confidence >= min_confidence and conformal.centred_logit(answer) >= min_logit
+        label = self.class_names[answer.argmax()] if known else UNKNOWN
         return Prediction(label, confidence, answer)
 
 
@@ -346,46 +353,6 @@ def _resizer(size: tuple[int, int] | None) -> Callable[[np.ndarray], np.ndarray]
 
     resize = Resizing(*size)
     return lambda pixels: np.asarray(resize(pixels[None]))[0]
-
-
-def in_threads(function: Callable, items: Iterable) -> Iterator:
-    """Maps `function` over `items` in order, with a few at a time in work or waiting."""
-    items = iter(items)
-    workers = hardware.cores()
-    with ThreadPoolExecutor(workers) as pool:
-        pending = deque(
-            pool.submit(function, item) for item in itertools.islice(items, 2 * workers)
-        )
-        while pending:
-            yield pending.popleft().result()
-            pending.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
-
-
-def _windows(
-    decoded: Iterable[np.ndarray | str], batch_size: int
-) -> Iterator[list[np.ndarray | str]]:
-    """Cuts a stream where images of one size fill a batch, or too many wait for theirs."""
-    window, sizes, held = [], Counter(), 0
-    for image in decoded:
-        window.append(image)
-        if not isinstance(image, str):
-            sizes[image.shape] += 1
-            held += image.nbytes
-        full = sizes and max(sizes.values()) >= batch_size
-        if full or held >= _WINDOW_BYTES or len(window) >= _WINDOW_BATCHES * batch_size:
-            yield window
-            window, sizes, held = [], Counter(), 0
-    if window:
-        yield window
-
-
-def _by_size(window: list[np.ndarray | str]) -> list[list[int]]:
-    """Indices of the images of a window, those of one size together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, image in enumerate(window):
-        if not isinstance(image, str):
-            groups.setdefault(image.shape, []).append(i)
-    return list(groups.values())
 
 
 def _call(answer: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> list[np.ndarray] | str:

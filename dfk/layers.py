@@ -142,8 +142,8 @@ class CalibratedSoftmax(keras.layers.Layer):
     Args:
         class_names: C names, in the order of the logits.
         temperature: positive; 1.0 is a plain softmax.
-        thresholds: named decision thresholds, each a probability in [0, 1], or C of them in the
-            order of the logits (`dfk.evaluation.conformal` chooses them).
+        thresholds: named decision thresholds, each a number, or C of them in the order of the
+            logits (`dfk.evaluation.conformal` chooses them and says what they are).
 
     Raises:
         ValueError: for a temperature that is not positive.

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -225,16 +225,16 @@ def without(sources: Iterable[Source], rows: Iterator[Row]) -> Iterator[Source]:
             yield source
 
 
-def check_model(classifier: Classifier, rows: Iterable[Row], min_confidence: float) -> None:
+def check_model(classifier: Classifier, rows: Iterable[Row], **labelling: Any) -> None:
     """Answers the first image that has an answer once more: is it still the same model?
 
     Raises:
-        UsageError: if it is not, or another `min_confidence`.
+        UsageError: if it is not, or other options of `Classifier.predict`.
     """
     for row in rows:
         if row.error or not Path(row.path).is_file():
             continue
-        (found,) = classifier.predict(row.path, min_confidence=min_confidence)
+        (found,) = classifier.predict(row.path, **labelling)
         if found.label != row.label or abs(found.confidence - row.confidence) > _SAME:
             raise UsageError(
                 "the rows that are there were written by another model or --min_confidence (or "

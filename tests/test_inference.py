@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import dfk
-from dfk import inference, models
+from dfk import batching, inference, models
 from dfk.data import decode
 from dfk.errors import UsageError
 from tests.datasets import save, texture
@@ -160,11 +160,11 @@ def test_a_stream_is_answered_while_it_lasts(folder):
 
 def test_windows_are_bounded_in_number_and_in_bytes(monkeypatch):
     sizes = [np.zeros((i + 1, 1, 3), np.uint8) for i in range(20)]
-    assert [len(w) for w in inference._windows(sizes, 4)] == [16, 4]
+    assert [len(w) for w in batching.windows(sizes, 4)] == [16, 4]
     same = ["an error", *[np.zeros((2, 2, 3), np.uint8)] * 9]
-    assert [len(w) for w in inference._windows(same, 4)] == [5, 4, 1]
-    monkeypatch.setattr(inference, "_WINDOW_BYTES", 24)
-    assert [len(w) for w in inference._windows(same, 4)] == [3, 2, 2, 2, 1]
+    assert [len(w) for w in batching.windows(same, 4)] == [5, 4, 1]
+    monkeypatch.setattr(batching, "_WINDOW_BYTES", 24)
+    assert [len(w) for w in batching.windows(same, 4)] == [3, 2, 2, 2, 1]
 
 
 def test_the_predict_function_can_be_pickled_and_loads_once(folder):

@@ -49,6 +49,12 @@ def test_the_suite_leaves_out_each_class_in_turn():
     assert len(same) == 1
 
 
+def _centred(answers):
+    """How far the largest logit of each image stands out, by the logarithms of its answer."""
+    logs = np.log(answers)
+    return logs.max(axis=-1) - logs.mean(axis=-1)
+
+
 @pytest.mark.parametrize("name", ["without_1", "svm_forensic"])
 def test_a_run_reports_the_known_and_tells_them_from_the_unknown(output_dir, data_dir, name):
     metrics = json.loads((output_dir / name / "metrics.json").read_text())
@@ -63,12 +69,13 @@ def test_a_run_reports_the_known_and_tells_them_from_the_unknown(output_dir, dat
         rows = list(csv.DictReader(file))
     paths = [data_dir / "validation" / f"{row['image_id']}.png" for row in rows]
     labels = np.array([row["label"] for row in rows])
-    confidence = np.array([answer.confidence for answer in classifier.predict(paths)])
-    known, unknown = confidence[labels != excluded], confidence[labels == excluded]
-    above = np.sign(known[:, None] - unknown) / 2 + 0.5
-    assert found["scores"]["probability"]["auroc"] == pytest.approx(above.mean(), abs=0.01)
+    answers = np.array([answer.probabilities for answer in classifier.predict(paths)])
+    for name, score in (("probability", answers.max(axis=1)), ("centred_logit", _centred(answers))):
+        known, unknown = score[labels != excluded], score[labels == excluded]
+        above = np.sign(known[:, None] - unknown) / 2 + 0.5
+        assert found["scores"][name]["auroc"] == pytest.approx(above.mean(), abs=0.01)
     assert {*found["scores"]["energy"]} == {*found["scores"]["logit"]} == {"auroc", "fpr95", "oscr"}
-    threshold = classifier.threshold("unknown_probability")
+    threshold = classifier.threshold("unknown_centred_logit")
     assert found["threshold"] == {
         "value": threshold,
         "false_alarms": pytest.approx((known < threshold).mean(), abs=0.03),
@@ -119,7 +126,7 @@ def test_an_ensemble_chooses_its_own(output_dir, data_dir):
     scores = metrics["open_set"]["scores"]
     assert scores["logit"] is scores["energy"] is None and scores["probability"]
     thresholds = dfk.load(output_dir / "ensemble").thresholds
-    assert set(thresholds) == {"unknown_probability", "set_0.9", "set_0.95", "set_0.99"}
+    assert set(thresholds) == {"unknown_centred_logit", "set_0.9", "set_0.95", "set_0.99"}
     assert thresholds != dfk.load(output_dir / "without_1").thresholds
 
 
@@ -142,13 +149,14 @@ def _predict(capsys, *arguments):
 
 def test_predict_unknown_uses_the_stored_threshold(output_dir, data_dir, capsys):
     model, images = output_dir / "without_1", data_dir / "validation"
-    threshold = dfk.load(model).threshold("unknown_probability")
+    threshold = dfk.load(model).threshold("unknown_centred_logit")
     code, rows, _ = _predict(capsys, model, images, "--unknown")
     assert code == 0 and len(rows) == 50
     called = {row["label"] == "unknown" for row in rows}
     assert called == {True, False}
     for row in rows:
-        assert (row["label"] == "unknown") == (float(row["confidence"]) < threshold)
+        score = _centred(np.array([float(row[name]) for name in "0234"]))
+        assert abs(score - threshold) < 1e-4 or (row["label"] == "unknown") == (score < threshold)
 
 
 def test_predict_unknown_is_refused_without_a_threshold_or_with_another(
@@ -158,7 +166,7 @@ def test_predict_unknown_is_refused_without_a_threshold_or_with_another(
     models.DeepFakeNet(classes=2, filters=(2,), dropout=(0,)).save(tmp_path / "bare.keras")
     code, rows, err = _predict(capsys, tmp_path / "bare.keras", images, "--unknown")
     assert (code, rows) == (2, [])
-    assert "bare.keras carries no threshold unknown_probability (it has none)" in err
+    assert "bare.keras carries no threshold unknown_centred_logit (it has none)" in err
     model = output_dir / "without_1"
     code, _, err = _predict(capsys, model, images, "--unknown", "--min_confidence=0.5")
     assert code == 2 and "--min_confidence: not allowed with argument --unknown" in err
@@ -168,7 +176,7 @@ def test_info_shows_the_thresholds(output_dir, capsys):
     assert cli.main(["info", str(output_dir / "svm_forensic")]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     thresholds = dfk.load(output_dir / "svm_forensic").thresholds
-    assert lines["thresholds.unknown_probability"] == str(thresholds["unknown_probability"])
+    assert lines["thresholds.unknown_centred_logit"] == str(thresholds["unknown_centred_logit"])
     assert lines["thresholds.set_0.9"] == ", ".join(map(str, thresholds["set_0.9"]))
 
 

@@ -1,10 +1,10 @@
 """Tells which of a model's generators made each image.
 
 A closed-set model gives EVERY image one of the generators it knows: a real photograph too, and
-an image of a generator that it never saw. --min_confidence answers `unknown` below a confidence,
---unknown below the one that the model carries: chosen in training so that it calls only 5 % of the
-images of its own generators unknown (--false_alarm_rate). It helps, but is no detector of real
-photographs.
+an image of a generator that it never saw. --min_confidence answers `unknown` below a confidence.
+--unknown does so where the logits stand out less than a threshold that the model carries: chosen in
+training so that it calls only 5 % of the images of its own generators unknown (--false_alarm_rate).
+Both help, but neither is a detector of real photographs.
 
 --coverage=0.95 adds a set of classes to each image: of each class, at least 95 % of the images get
 a set that holds it, as long as they are like those that the model was made on. A hard image gets
@@ -52,15 +52,15 @@ def main(arguments: list[str]) -> int:
     from dfk.evaluation import conformal
 
     classifier = inference.load(options.model)
-    if options.unknown:
-        options.min_confidence = classifier.threshold(conformal.UNKNOWN)
+    if options.unknown:  # Before any image is opened
+        classifier.threshold(conformal.UNKNOWN)
     form = rows.FORMATS[options.format](classifier.class_names, _set_of(classifier, options))
     if not options.output:
         sys.stdout.write(form.header)
         sys.stdout.flush()
         return _score(classifier, form, options, _to_stdout)
     with rows.continued(options.output, form) as file:
-        rows.check_model(classifier, file.rows(), options.min_confidence)
+        rows.check_model(classifier, file.rows(), **_labelling(options))
         try:
             return _score(classifier, form, options, file.write, file)
         except KeyboardInterrupt:
@@ -84,7 +84,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--min_confidence", type=share, default=0.0, help="below it, the label is `unknown`"
     )
     unknown.add_argument(
-        "--unknown", action="store_true", help="the same with the threshold that the model carries"
+        "--unknown", action="store_true", help="the same by the threshold that the model carries"
     )
     parser.add_argument(
         "--coverage", type=float, choices=_COVERAGES, help="add a set that holds the class so often"
@@ -129,7 +129,7 @@ def _score(classifier, form, options, write: Callable[[str], None], file=None) -
         if not bar.disable:
             _count_in_background(options.images, bar)
         batches = classifier.predict_batches(
-            images(), batch_size=options.batch_size, min_confidence=options.min_confidence
+            images(), batch_size=options.batch_size, **_labelling(options)
         )
         for batch in batches:
             write("".join(form.line(*row) for row in zip(names, batch, strict=False)))
@@ -138,6 +138,10 @@ def _score(classifier, form, options, write: Callable[[str], None], file=None) -
             counts["bad"] += sum(bool(found.error) for found in batch)
             bar.update(len(batch))
     return _summary(counts, options)
+
+
+def _labelling(options: argparse.Namespace) -> dict:
+    return {"min_confidence": options.min_confidence, "unknown": options.unknown}
 
 
 def _counted(rows: Iterator, counts: dict[str, int]) -> Iterator:

@@ -16,8 +16,8 @@ import numpy as np
 
 # The shares of images whose set holds their class, that a model carries thresholds for.
 COVERAGES = (0.9, 0.95, 0.99)
-# The name of the threshold below which the largest probability means `unknown`.
-UNKNOWN = "unknown_probability"
+# The name of the threshold below which the `centred_logit` of an image means `unknown`.
+UNKNOWN = "unknown_centred_logit"
 
 Thresholds = Mapping[str, float | Sequence[float]]
 
@@ -41,14 +41,27 @@ def choose(
         false_alarm_rate: the share of images of the known classes to be called `unknown`.
 
     Returns:
-        `UNKNOWN`, a probability; and per coverage, by `set_name`, a probability for each class
-        in the order of the columns.
+        `UNKNOWN`, a `centred_logit`; and per coverage, by `set_name`, a probability for each
+        class in the order of the columns.
     """
     own = [probabilities[labels == k, k] for k in range(probabilities.shape[1])]
     return {
-        UNKNOWN: lower_bound(probabilities.max(axis=1), false_alarm_rate),
+        UNKNOWN: lower_bound(centred_logit(probabilities), false_alarm_rate),
         **{set_name(c): [lower_bound(p, 1 - c) for p in own] for c in COVERAGES},
     }
+
+
+def centred_logit(probabilities: np.ndarray) -> np.ndarray:
+    """The largest logit less the mean of all, over the temperature, float [...], from 0 up.
+
+    A softmax forgets how large its logits are together, and so how much of what it knows a
+    network has found in an image; how far the largest stands out it does not forget. So this
+    needs the probabilities only, float [..., C], which ensembles and exports have, too. It is
+    the order that the largest probability has at a high temperature (Liang, Li & Srikant, 2018,
+    "Enhancing The Reliability of Out-of-distribution Image Detection in Neural Networks").
+    """
+    logs = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    return logs.max(axis=-1) - logs.mean(axis=-1)
 
 
 def set_name(coverage: float) -> str:

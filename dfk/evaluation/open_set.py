@@ -9,8 +9,15 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.metrics import auc, roc_curve
 
+from dfk.evaluation.conformal import centred_logit
+
 # Each is high for an image of a known class. By name, as a table says it.
-SCORES = {"probability": "prob.", "logit": "logit", "energy": "energy"}
+SCORES = {
+    "probability": "prob.",
+    "logit": "logit",
+    "energy": "energy",
+    "centred_logit": "centred",
+}
 FIGURES = {"auroc": "AUROC", "fpr95": "FPR95", "oscr": "OSCR"}
 _BINS = 20
 
@@ -24,7 +31,8 @@ def scores(probabilities: np.ndarray, logits: np.ndarray | None) -> dict[str, np
     Misclassified and Out-of-Distribution Examples"); `logit` the largest (Hendrycks et al., 2022,
     "Scaling Out-of-Distribution Detection for Real-World Settings"); `energy` the logarithm of
     the sum of exp(logit), the negative of what Liu et al., 2020, "Energy-based
-    Out-of-distribution Detection" call energy, at temperature 1.
+    Out-of-distribution Detection" call energy, at temperature 1; `centred_logit` what
+    `conformal.centred_logit` says, which the model's own threshold is for.
 
     Args:
         probabilities: float [N, C].
@@ -35,6 +43,7 @@ def scores(probabilities: np.ndarray, logits: np.ndarray | None) -> dict[str, np
         "probability": probabilities.max(axis=1),
         "logit": None if logits is None else logits.max(axis=1),
         "energy": None if logits is None else logsumexp(logits, axis=1),
+        "centred_logit": centred_logit(probabilities),
     }
 
 
@@ -74,7 +83,7 @@ def measure(
         known: scores of images of known classes, of N images.
         unknown: the same of other images, of M.
         correct: bool [N], whether the class of a known image was named rightly.
-        threshold: the probability below which an image is called unknown.
+        threshold: the centred logit below which an image is called unknown.
 
     Returns:
         `n_known` and `n_unknown`; `scores`, by name the `figures`, or None; `threshold`: its
@@ -93,8 +102,8 @@ def measure(
         "scores": found,
         "threshold": {
             "value": threshold,
-            "false_alarms": float((known["probability"] < threshold).mean()),
-            "found": float((unknown["probability"] < threshold).mean()),
+            "false_alarms": float((known["centred_logit"] < threshold).mean()),
+            "found": float((unknown["centred_logit"] < threshold).mean()),
         },
         "histogram": {"score": best, **_histogram(known[best], unknown[best])},
     }
@@ -141,7 +150,7 @@ _HEADER = (
 def _numbers(metrics: Mapping[str, Any]) -> list[float]:
     """What the columns of a run hold; NaN where there is nothing."""
     found = metrics["open_set"]
-    by_score = [found["scores"][score] or {} for score in SCORES]
+    by_score = [found["scores"].get(score) or {} for score in SCORES]
     figures = [row.get(figure, np.nan) for figure in FIGURES for row in by_score]
     return [metrics["accuracy"], *figures, *(found["threshold"][k] for k in _RATES)]
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from dfk.batching import in_threads
 from dfk.data.catalog import Split
 from dfk.evaluation import metrics
 from dfk.evaluation.degrade import OPERATIONS, Operation, Severity
-from dfk.inference import Classifier, Prediction, in_threads
+from dfk.inference import Classifier, Prediction
 
 CLEAN = "none"
 _HELD_BYTES = 2**30

@@ -40,7 +40,7 @@ def test_thresholds_by_hand():
     assert found["set_0.95"] == [0.05, 0.0]
     assert found["set_0.99"] == [0.0, 0.0]
     # The largest probability is 0.5 once and all others twice: two may fall below 0.55.
-    assert found["unknown_probability"] == 0.55
+    assert found["unknown_centred_logit"] == pytest.approx(np.log(0.55 / 0.45) / 2)
 
 
 def test_sets_and_their_measure_by_hand():
@@ -88,7 +88,8 @@ def test_each_class_gets_the_coverage_that_is_promised():
             sets = conformal.members(probabilities, thresholds[conformal.set_name(c)])
             right = sets[np.arange(100), labels]
             rows.append([right[labels == k].mean() for k in range(3)])
-        alarms.append((probabilities.max(axis=1) < thresholds["unknown_probability"]).mean())
+        scores = conformal.centred_logit(probabilities)
+        alarms.append((scores < thresholds["unknown_centred_logit"]).mean())
     for coverage, rows in held.items():
         # At least as promised, and no more than one image of a class's n + 1 above it.
         shares, error = np.mean(rows, axis=0), 3 * np.std(rows, axis=0) / np.sqrt(300)

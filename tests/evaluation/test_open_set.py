@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from dfk.evaluation import open_set
 
@@ -52,23 +53,32 @@ def test_scores_of_logits():
     assert found["energy"] == pytest.approx(np.log([4, 9.5]))
 
 
-def test_a_model_without_logits_has_one_score():
+def test_the_centred_logit_needs_no_logits():
+    logits = np.array([[3.0, 1.0, -1.0], [0.5, 0.2, 0.2]])
+    found = open_set.scores(softmax(logits / 2, axis=1), None)
+    assert found["centred_logit"] == pytest.approx((logits.max(axis=1) - logits.mean(axis=1)) / 2)
+    sure = open_set.scores(np.array([[1.0, 0.0]], np.float32), None)
+    assert np.isfinite(sure["centred_logit"]).all()
+
+
+def test_a_model_without_logits_has_two_scores():
     known = open_set.scores(np.array([[0.9, 0.1], [0.4, 0.6]]), None)
     unknown = open_set.scores(np.array([[0.5, 0.5]]), None)
-    found = open_set.measure(known, unknown, np.array([True, False]), 0.6000001)
+    found = open_set.measure(known, unknown, np.array([True, False]), np.log(1.5) / 2 + 1e-7)
     assert (found["n_known"], found["n_unknown"]) == (2, 1)
     assert found["scores"]["logit"] is found["scores"]["energy"] is None
     assert found["scores"]["probability"] == {"auroc": 1.0, "fpr95": 0.0, "oscr": 0.5}
     # At the threshold and above it an image passes.
-    assert found["threshold"] == {"value": 0.6000001, "false_alarms": 0.5, "found": 1.0}
+    assert (found["threshold"]["false_alarms"], found["threshold"]["found"]) == (0.5, 1.0)
     histogram = found["histogram"]
     assert histogram["score"] == "probability" and len(histogram["edges"]) == 21
     assert sum(histogram["known"]) == sum(histogram["unknown"]) == pytest.approx(1)
 
 
 def test_the_histogram_shows_the_score_that_tells_them_best():
-    known = {"probability": np.array([1.0, 2]), "logit": np.array([1.0, 2]), "energy": None}
-    unknown = {"probability": np.array([1.5]), "logit": np.array([0.5]), "energy": None}
+    same = {"energy": None, "centred_logit": np.array([1.0, 2])}
+    known = {"probability": np.array([1.0, 2]), "logit": np.array([1.0, 2]), **same}
+    unknown = {"probability": np.array([1.5]), "logit": np.array([0.5]), **same}
     found = open_set.measure(known, unknown, np.array([True, True]), 0)
     assert found["histogram"]["score"] == "logit"
 
