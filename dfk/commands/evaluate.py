@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> int:
         "data_dir": options.data_dir,
         "split": name,
         **metrics.compute(split.labels, probabilities, names, classifier.temperature),
+        "temperature": classifier.temperature,
         **conformal.measure(probabilities, split.labels, names, classifier.thresholds),
     }
     if options.robustness:
