@@ -7,18 +7,16 @@ to do with `dfk.data.demo`, the embedded data set.
 from __future__ import annotations
 
 import dataclasses
-import json
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from dfk import models
 from dfk.data.pixels import pixels_of
+from dfk.description import sizes_of
 from dfk.errors import UsageError
 from dfk.explain import Explainer
 from dfk.inference import Classifier, Prediction
-from dfk.layers import Resizing
 
 # Below it, a calibrated model expects to be wrong more often than right.
 MIN_CONFIDENCE = 0.5
@@ -35,6 +33,7 @@ class Shown:
     Attributes:
         prediction: as `Classifier.predict` gives it for these bytes; where it has an `error`,
             that is all there is to show. Its label is never `unknown`: what is unsure is warned of.
+        image: the pixels that were answered for, uint8 [H, W, 3].
         probabilities: by class name, in the order of `Classifier.class_names`.
         heat: the image under the model's Grad-CAM, uint8 [H, W, 3], as large as the image.
         no_heat: why there is no `heat`; "" if there is.
@@ -42,6 +41,7 @@ class Shown:
     """
 
     prediction: Prediction
+    image: np.ndarray | None = None
     probabilities: dict[str, float] = dataclasses.field(default_factory=dict)
     heat: np.ndarray | None = None
     no_heat: str = ""
@@ -63,6 +63,11 @@ class Page:
         self._sizes = sizes_of(classifier)
         self._explainer, self._no_heat = _explainer(classifier)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the model chooses between."""
+        return self._classifier.class_names
+
     def show(self, data: bytes) -> Shown:
         """Answers for the bytes of one image file, just as they were uploaded.
 
@@ -77,19 +82,21 @@ class Page:
             return Shown(found)
         heat, no_heat = self._heat(pixels)
         named = zip(self._classifier.class_names, found.probabilities.tolist(), strict=True)
-        return Shown(found, dict(named), heat, no_heat, tuple(self._warnings(pixels, found)))
+        return Shown(
+            found, pixels, dict(named), heat, no_heat, tuple(self._warnings(pixels, found))
+        )
 
     def _heat(self, pixels: np.ndarray) -> tuple[np.ndarray | None, str]:
         if self._explainer is None:
             return None, self._no_heat
         try:
             explanation = self._explainer.explain(pixels)
+            if explanation.heats[0].map.any():
+                return explanation.overlay(), ""
         except (MemoryError, tf.errors.ResourceExhaustedError):
             # Gradients take several times the memory of the answer, which did succeed.
             return None, "No heat map: there is not enough memory for one of this image."
-        if not explanation.heats[0].map.any():
-            return None, "No heat map: nowhere in the image did Grad-CAM find a part for the label."
-        return explanation.overlay(), ""
+        return None, "No heat map: nowhere in the image did Grad-CAM find a part for the label."
 
     def _warnings(self, pixels: np.ndarray, found: Prediction):
         height, width, _ = pixels.shape
@@ -104,32 +111,6 @@ class Page:
                 f"Unsure: the confidence of {found.confidence:.1%} is below "
                 f"{self._min_confidence:.0%}. Do not rely on this label."
             )
-
-
-def sizes_of(classifier: Classifier) -> list[tuple[int, int]]:
-    """The sizes (H, W) that a model, or some member of an ensemble, resizes images to.
-
-    Empty where all is seen at its own size, and for an SVM, which resizes nothing. Beyond
-    `Classifier.input_size`, which is None for what an ensemble or a SavedModel does inside.
-    """
-    if classifier.input_size:
-        return [classifier.input_size]
-    if isinstance(classifier.model, models.SVM):
-        return []
-    if classifier.model is None:
-        # An older export may not tell.
-        facts = json.loads((classifier.path / "assets.extra" / "dfk.json").read_text())
-        sizes = [tuple(size) for size in facts.get("image_sizes", ()) if size]
-    else:
-        sizes = _resizes(classifier.model)
-    return list(dict.fromkeys(sizes))
-
-
-def _resizes(model: keras.Model) -> list[tuple[int, int]]:
-    sizes = [(x.height, x.width) for x in model.layers if isinstance(x, Resizing)]
-    for member in models.members_of(model):  # Which may be an ensemble itself
-        sizes += _resizes(member)
-    return sizes
 
 
 def _explainer(classifier: Classifier) -> tuple[Explainer | None, str]:
