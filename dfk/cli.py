@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "tell which generator made each of some images",
     "evaluate": "score a model on a labelled set",
     "explain": "draw where a model looked",
+    "demo": "open a page to try a model on images",
     "audit": "tell what in a data set will fool a classifier",
     "compare": "test whether two models differ, and on which images",
     "info": "tell what a model is and where it comes from",

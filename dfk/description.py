@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from dfk import models, runs
 from dfk.errors import DfkError
 from dfk.inference import Classifier
+from dfk.layers import Resizing
 
 _SCORES = ("split", "n", "accuracy", "accuracy_ci95", "macro_f1", "nll", "ece")
 
@@ -18,9 +21,10 @@ def describe(classifier: Classifier) -> dict[str, Any]:
 
     Returns:
         What JSON can hold: `path`, `kind`, `class_names`, `input_size` ([H, W], or None where
-        images keep their size), `thresholds`; of a Keras model or an SVM `temperature`,
-        `calibration` and `parameters`; of an ensemble `members` and their learned weights; and
-        what the run tells: `scores`, `training_data`, `versions`.
+        images keep their size), `image_sizes` (each [H, W], as `sizes_of` has them),
+        `thresholds`; of a Keras model or an SVM `temperature`, `calibration` and `parameters`;
+        of an ensemble `members` and their learned weights; and what the run tells: `scores`,
+        `training_data`, `versions`.
 
     Raises:
         DfkError: if a file of the run is damaged.
@@ -30,6 +34,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         "kind": "SavedModel",
         "class_names": list(classifier.class_names),
         "input_size": classifier.input_size and list(classifier.input_size),
+        "image_sizes": [list(size) for size in sizes_of(classifier)],
         "thresholds": dict(classifier.thresholds),
         **_of_model(classifier.model),
     }
@@ -43,6 +48,32 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         known["training_data"] = environment.pop("data", {})
         known["versions"] = environment
     return known
+
+
+def sizes_of(classifier: Classifier) -> list[tuple[int, int]]:
+    """The sizes (H, W) that a model, or some member of an ensemble, resizes images to.
+
+    Empty where all is seen at its own size, and for an SVM, which resizes nothing. Beyond
+    `Classifier.input_size`, which is None for what an ensemble or a SavedModel does inside.
+    """
+    if classifier.input_size:
+        return [classifier.input_size]
+    if isinstance(classifier.model, models.SVM):
+        return []
+    if classifier.model is None:
+        # An older export may not tell.
+        facts = json.loads((classifier.path / "assets.extra" / "dfk.json").read_text())
+        sizes = [tuple(size) for size in facts.get("image_sizes", ()) if size]
+    else:
+        sizes = _resizes(classifier.model)
+    return list(dict.fromkeys(sizes))
+
+
+def _resizes(model: keras.Model) -> list[tuple[int, int]]:
+    sizes = [(x.height, x.width) for x in model.layers if isinstance(x, Resizing)]
+    for member in models.members_of(model):  # Which may be an ensemble itself
+        sizes += _resizes(member)
+    return sizes
 
 
 def _of_model(model: Any) -> dict[str, Any]:

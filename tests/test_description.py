@@ -29,6 +29,7 @@ def test_a_run_tells_all(run):
     known = describe(load(run))
     assert json.loads(json.dumps(known)) == known
     assert (known["class_names"], known["input_size"]) == (["a", "b"], [8, 16])
+    assert known["image_sizes"] == [[8, 16]]
     assert (known["temperature"], known["kind"]) == (0.5, "deepfakenet")
     assert known["scores"] == {"accuracy": 0.75, "n": 8}
     assert known["training_data"] == {"fingerprint": "f00"} and known["versions"] == {"dfk": "0.1"}
@@ -38,6 +39,7 @@ def test_an_ensemble_names_its_members(run, tmp_path):
     models.Ensemble([run, run]).save(tmp_path / "both.keras")
     known = describe(load(tmp_path / "both.keras"))
     assert list(known["member_weights"].values()) == pytest.approx([0.5, 0.5])
+    assert (known["input_size"], known["image_sizes"]) == (None, [[8, 16]])
     assert known["members"] == ["member0_deepfakenet", "member1_deepfakenet"]
     assert "scores" not in known
 

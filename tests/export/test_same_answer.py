@@ -13,6 +13,8 @@ import tensorflow as tf
 
 import dfk
 from dfk.data import decode
+from dfk.description import describe
+from dfk.page import Page
 from dfk.serving.client import Client
 from tests.networks import CLASSES
 from tests.pictures import BROKEN, GOOD
@@ -51,6 +53,16 @@ def test_dfk_load(exported, expected, where):
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
     labels = [CLASSES[k] for k in expected.argmax(axis=1)]
     assert [prediction.label for prediction in predictions] == labels
+
+
+def test_the_page_of_a_saved_model(exported, expected):
+    classifier = dfk.load(exported)
+    assert describe(classifier)["image_sizes"] == [[16, 16], [24, 24]]
+    shown = Page(classifier).show(GOOD["png"])
+    found = list(shown.probabilities.values())
+    np.testing.assert_allclose(found, expected[list(GOOD).index("png")], rtol=0, atol=1e-5)
+    assert shown.heat is None and "a SavedModel hides its layers" in shown.no_heat
+    assert "the model looks at 16 x 16 and 24 x 24." in shown.warnings[0]
 
 
 def test_the_saved_model(exported, expected):

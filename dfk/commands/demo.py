@@ -1,0 +1,111 @@
+"""Opens a page on this machine that tells which generator made an image that you drop on it.
+
+The page shows the label, its calibrated confidence, all probabilities, the Grad-CAM heat map, and
+what to doubt. MODEL is a run's folder, a .keras or .skops file, or a SavedModel's folder. The page
+is for this machine alone unless --host says otherwise, asks no other host for anything, and forgets
+an image after a minute or two. Ctrl-C ends it.
+
+It needs Gradio: pip install 'dfk[demo]', in a checkout pip install -e '.[demo]'.
+
+Examples:
+  dfk demo runs/ensemble
+  dfk demo runs/ensemble --port=8080 --min_confidence=0.9
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib.util
+import signal
+import socket
+import sys
+
+from dfk.cli import keep_stderr, prepare_logging
+from dfk.commands.parser import MODEL_HELP, Parser, positive, share
+from dfk.errors import UsageError
+
+_HOST, _PORT = "127.0.0.1", 7860
+
+
+def main(arguments: list[str]) -> int:
+    """Serves the page until it is interrupted; prints its address when it is ready."""
+    options = _parse(arguments)
+    if importlib.util.find_spec("gradio") is None:
+        raise UsageError(
+            "the page needs Gradio: pip install 'dfk[demo]', in a checkout pip install -e '.[demo]'"
+        )
+    keep_stderr()
+    prepare_logging()
+    from dfk import inference, web
+    from dfk.page import Page
+
+    with _listen(options.host, options.port) as listener:
+        classifier = inference.load(options.model)
+        page = Page(classifier, min_confidence=options.min_confidence)
+        _end_on_signals()
+        web.serve(
+            page,
+            classifier.name,
+            listener,
+            max_upload_mb=options.max_upload_mb,
+            ready=lambda: _announce(listener),
+        )
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser("demo", __doc__)
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("--host", default=_HOST, help="0.0.0.0: for other machines too")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        help=f"by default {_PORT}, or a free one if it is taken; 0: a free one",
+    )
+    parser.add_argument(
+        "--max_upload_mb", type=positive, default=50, help="larger files are refused"
+    )
+    parser.add_argument(
+        "--min_confidence", type=share, default=0.5, help="an answer below it is marked as unsure"
+    )
+    return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+    return value
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, _PORT if port is None else port), family=family)
+    except (OSError, UnicodeError) as error:
+        if port is None and getattr(error, "errno", None) == errno.EADDRINUSE:
+            print(f"dfk: port {_PORT} is taken, so the page gets another", file=sys.stderr)
+            return _listen(host, 0)
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
+        where = f"--host={host}" + ("" if port is None else f" --port={port}")
+        raise UsageError(f"cannot listen at {where}: {reason}") from error
+
+
+def _announce(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    print(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", flush=True)
+    whom = "" if host in (_HOST, "::1") else "; other machines that reach this one can use it"
+    print(f"dfk: the page is ready{whom}; Ctrl-C ends it", file=sys.stderr)
+
+
+def _end_on_signals() -> None:
+    """Makes SIGTERM, and a terminal that closes, end the command as Ctrl-C does: tidily."""
+
+    def end(number, frame):
+        sys.exit(128 + number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP.
+        if number and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)

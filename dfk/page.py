@@ -1,0 +1,125 @@
+"""What a page shows of one image file: the answer, where the model looked, and what to doubt.
+
+From the bytes of the file to words and pixels, without any browser or server. It has nothing
+to do with `dfk.data.demo`, the embedded data set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from dfk import models
+from dfk.data.pixels import pixels_of
+from dfk.description import sizes_of
+from dfk.errors import UsageError
+from dfk.explain import Explainer
+from dfk.inference import Classifier, Prediction
+
+# Below it, a calibrated model expects to be wrong more often than right.
+MIN_CONFIDENCE = 0.5
+CLOSED_SET = (
+    "This model knows a closed set of generators and gives every image one of them, "
+    "a real photograph too."
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shown:
+    """What there is to show of an image.
+
+    Attributes:
+        prediction: as `Classifier.predict` gives it for these bytes; where it has an `error`,
+            that is all there is to show. Its label is never `unknown`: what is unsure is warned of.
+        image: the pixels that were answered for, uint8 [H, W, 3].
+        probabilities: by class name, in the order of `Classifier.class_names`.
+        heat: the image under the model's Grad-CAM, uint8 [H, W, 3], as large as the image.
+        no_heat: why there is no `heat`; "" if there is.
+        warnings: what a reader should know before believing the label.
+    """
+
+    prediction: Prediction
+    image: np.ndarray | None = None
+    probabilities: dict[str, float] = dataclasses.field(default_factory=dict)
+    heat: np.ndarray | None = None
+    no_heat: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Page:
+    """Answers for image files with one loaded model."""
+
+    def __init__(self, classifier: Classifier, *, min_confidence: float = MIN_CONFIDENCE):
+        """Prepares `classifier`; an answer below `min_confidence` is warned of.
+
+        Raises:
+            ValueError: if `min_confidence` is not within 0..1.
+        """
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence {min_confidence} is not within 0..1")
+        self._classifier, self._min_confidence = classifier, min_confidence
+        self._sizes = sizes_of(classifier)
+        self._explainer, self._no_heat = _explainer(classifier)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the model chooses between."""
+        return self._classifier.class_names
+
+    def show(self, data: bytes) -> Shown:
+        """Answers for the bytes of one image file, just as they were uploaded.
+
+        Never raises for what the bytes are: a broken file is a `prediction.error`.
+        """
+        pixels = pixels_of(data)
+        if isinstance(pixels, str):
+            classes = len(self._classifier.class_names)
+            return Shown(Prediction("", 0.0, np.zeros(classes, np.float32), pixels))
+        (found,) = self._classifier.predict(pixels)
+        if found.error:
+            return Shown(found)
+        heat, no_heat = self._heat(pixels)
+        named = zip(self._classifier.class_names, found.probabilities.tolist(), strict=True)
+        return Shown(
+            found, pixels, dict(named), heat, no_heat, tuple(self._warnings(pixels, found))
+        )
+
+    def _heat(self, pixels: np.ndarray) -> tuple[np.ndarray | None, str]:
+        if self._explainer is None:
+            return None, self._no_heat
+        try:
+            explanation = self._explainer.explain(pixels)
+            if explanation.heats[0].map.any():
+                return explanation.overlay(), ""
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            # Gradients take several times the memory of the answer, which did succeed.
+            return None, "No heat map: there is not enough memory for one of this image."
+        return None, "No heat map: nowhere in the image did Grad-CAM find a part for the label."
+
+    def _warnings(self, pixels: np.ndarray, found: Prediction):
+        height, width, _ = pixels.shape
+        others = [f"{w} x {h}" for h, w in self._sizes if (h, w) != (height, width)]
+        if others:
+            yield (
+                f"Resized: the image has {width} x {height} pixels, the model looks at "
+                f"{' and '.join(others)}. Resizing weakens the traces of a generator."
+            )
+        if found.confidence < self._min_confidence:
+            yield (
+                f"Unsure: the confidence of {found.confidence:.1%} is below "
+                f"{self._min_confidence:.0%}. Do not rely on this label."
+            )
+
+
+def _explainer(classifier: Classifier) -> tuple[Explainer | None, str]:
+    """An explainer, or, in a line for the page, why this model has none."""
+    if isinstance(classifier.model, models.SVM):
+        return None, "No heat map: an SVM has no layers that Grad-CAM could look into."
+    if classifier.model is None:
+        return None, "No heat map: a SavedModel hides its layers; its run's .keras file has one."
+    try:
+        return Explainer(classifier), ""
+    except UsageError as error:
+        return None, f"No heat map: {error}."
