@@ -10,16 +10,19 @@ import dataclasses
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from dfk import models
 from dfk.data.pixels import pixels_of
 from dfk.description import sizes_of
 from dfk.errors import UsageError
-from dfk.explain import Explainer
+from dfk.explain import Explainer, Explanation
 from dfk.inference import Classifier, Prediction
 
 # Below it, a calibrated model expects to be wrong more often than right.
 MIN_CONFIDENCE = 0.5
+# Pixels: a page shows no more of an image's longer side.
+SIDE = 1024
 CLOSED_SET = (
     "This model knows a closed set of generators and gives every image one of them, "
     "a real photograph too."
@@ -35,7 +38,8 @@ class Shown:
             that is all there is to show. Its label is never `unknown`: what is unsure is warned of.
         image: the pixels that were answered for, uint8 [H, W, 3].
         probabilities: by class name, in the order of `Classifier.class_names`.
-        heat: the image under the model's Grad-CAM, uint8 [H, W, 3], as large as the image.
+        heat: the image under the model's Grad-CAM, uint8 [h, w, 3], as large as the image, but
+            with at most `SIDE` pixels on the longer side.
         no_heat: why there is no `heat`; "" if there is.
         warnings: what a reader should know before believing the label.
     """
@@ -92,7 +96,7 @@ class Page:
         try:
             explanation = self._explainer.explain(pixels)
             if explanation.heats[0].map.any():
-                return explanation.overlay(), ""
+                return _overlay(explanation), ""
         except (MemoryError, tf.errors.ResourceExhaustedError):
             # Gradients take several times the memory of the answer, which did succeed.
             return None, "No heat map: there is not enough memory for one of this image."
@@ -111,6 +115,22 @@ class Page:
                 f"Unsure: the confidence of {found.confidence:.1%} is below "
                 f"{self._min_confidence:.0%}. Do not rely on this label."
             )
+
+
+def smaller(pixels: np.ndarray) -> Image.Image:
+    """Pixels uint8 [H, W, 3] as a picture, with at most `SIDE` on the longer side."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((SIDE, SIDE))
+    return image
+
+
+def _overlay(explanation: Explanation) -> np.ndarray:
+    """Drawn at the size that is shown: each of a photograph's pixels would take 80 bytes."""
+    image, heat = smaller(explanation.image), explanation.heats[0]
+    if image.size != heat.map.shape[::-1]:
+        resized = Image.fromarray(heat.map).resize(image.size, Image.Resampling.BILINEAR)
+        heat = heat._replace(map=np.asarray(resized))
+    return dataclasses.replace(explanation, image=np.asarray(image), heats=[heat]).overlay()
 
 
 def _explainer(classifier: Classifier) -> tuple[Explainer | None, str]:

@@ -63,6 +63,17 @@ def test_the_heat_map_is_that_of_explain_at_the_size_of_the_image(classifier, pa
     np.testing.assert_array_equal(shown.image, image)
 
 
+def test_the_heat_map_of_a_large_image_is_as_large_as_it_is_shown(page):
+    image = noise(40, 2048, 5)
+    shown = page.show(encode(image, "PNG"))
+    assert shown.image.shape == image.shape and shown.heat.shape == (20, 1024, 3)
+    blue = shown.heat[..., 2].astype(int) - image[::2, ::2, 2]  # Heat is yellow, the rest dark.
+    assert (
+        blue.mean() < -5
+        and np.corrcoef(shown.heat[..., 0].flat, image[::2, ::2, 0].flat)[0, 1] > 0.5
+    )
+
+
 @pytest.mark.parametrize("kind", sorted(BROKEN))
 def test_a_broken_file_is_a_message_and_nothing_else(kind, classifier, page):
     shown = page.show(BROKEN[kind])

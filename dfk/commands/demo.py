@@ -2,8 +2,8 @@
 
 The page shows the label, its calibrated confidence, all probabilities, the Grad-CAM heat map, and
 what to doubt. MODEL is a run's folder, a .keras or .skops file, or a SavedModel's folder. The page
-is for this machine alone unless --host says otherwise, asks no other host for anything, and forgets
-an image after a minute or two. Ctrl-C ends it.
+is for this machine alone unless --host says otherwise, asks no other host for anything, and deletes
+an image within two minutes. Ctrl-C ends it.
 
 It needs Gradio: pip install 'dfk[demo]', in a checkout pip install -e '.[demo]'.
 
@@ -59,15 +59,17 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--host", default=_HOST, help="0.0.0.0: for other machines too")
     parser.add_argument(
-        "--port",
-        type=_port,
-        help=f"by default {_PORT}, or a free one if it is taken; 0: a free one",
+        "--port", metavar="N", type=_port, help=f"0: any; by default {_PORT}, or any if it is taken"
     )
     parser.add_argument(
-        "--max_upload_mb", type=positive, default=50, help="larger files are refused"
+        "--max_upload_mb", metavar="N", type=positive, default=50, help="of a file; by default 50"
     )
     parser.add_argument(
-        "--min_confidence", type=share, default=0.5, help="an answer below it is marked as unsure"
+        "--min_confidence",
+        metavar="P",
+        type=share,
+        default=0.5,
+        help="an answer below it is marked as unsure; by default 0.5",
     )
     return parser.parse_args(arguments)
 

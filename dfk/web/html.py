@@ -10,12 +10,10 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from PIL import Image
 
-from dfk.page import Page
+from dfk.page import Page, smaller
 
 HERE = Path(__file__).parent
-_SIDE = 1024  # Pixels that the longer side of a shown image has at most
 
 
 def answer(page: Page, data: bytes, file_name: str) -> str:
@@ -45,10 +43,10 @@ def _environment() -> jinja2.Environment:
 
 def _picture(pixels: np.ndarray) -> str:
     """A data URI of pixels uint8 [H, W, 3], made smaller if they are many."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)  # Within one machine: fast rather than small
+    smaller(pixels).save(
+        buffer, "PNG", compress_level=1
+    )  # Within one machine: fast rather than small
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

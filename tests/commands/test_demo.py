@@ -1,6 +1,7 @@
 """`dfk demo` as a user meets it: the command, its page in a browser, and what they get wrong."""
 
 import base64
+import contextlib
 import importlib.util
 import io
 import os
@@ -206,11 +207,16 @@ def test_a_mistake_is_one_message(arguments, message, capsys):
 
 
 def test_a_port_that_is_taken_is_named_and_the_default_gives_way(capsys):
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        assert cli.main(["demo", "none", f"--port={port}"]) == 2
-        message = f"cannot listen at --host=127.0.0.1 --port={port}: Address already in use"
-        assert message in capsys.readouterr().err
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # If someone else has taken it already
+            stack.enter_context(socket.create_server(("127.0.0.1", 7860)))
+        assert cli.main(["demo", "none", "--port=7860"]) == 2
+        message = "cannot listen at --host=127.0.0.1 --port=7860: Address already in use"
+        assert capsys.readouterr().err == f"dfk: {message}\n"
+        assert cli.main(["demo", "none"]) == 2
+        given, missing = capsys.readouterr().err.splitlines()
+        assert given == "dfk: port 7860 is taken, so the page gets another"
+        assert missing == "dfk: there is no model at none"
 
 
 def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
