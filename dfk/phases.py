@@ -84,9 +84,7 @@ def _fit_phase(
     training, plain, holdout = _datasets(config, data, first_epoch, phase.until)
     network.compile(
         optimizer=_optimizer(config, phase.learning_rate),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=config.label_smoothing
-        ),
+        loss=_loss(config),
         metrics=["accuracy"],
     )
     steps = steps_per_epoch(len(data.splits["train"]), config.batch_size)
@@ -165,6 +163,12 @@ def _policies(config: Config, phase: Phase, first_epoch: int) -> list[keras.call
     )
     averages = [AverageWeights()] if config.ema else []
     return [*averages, schedule, early_stopping]
+
+
+def _loss(config: Config) -> keras.losses.Loss:
+    return keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=config.label_smoothing
+    )
 
 
 def _optimizer(config: Config, learning_rate: float) -> keras.optimizers.Optimizer:

@@ -41,6 +41,6 @@ def _histogram(axes: Axes, bins: Mapping[str, Any]) -> None:
         axes.stairs(bins[name], edges, color=colour, label=name, linewidth=1.8)
         axes.stairs(bins[name], edges, color=colour, fill=True, alpha=0.18)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.03, 1), ncols=2, handlelength=1.3)
-    axes.set(xlabel=bins["score"], ylabel="images", ylim=(0, None))
+    axes.set(xlabel=bins["score"].replace("_", " "), ylabel="images", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_formatter(PercentFormatter(1))

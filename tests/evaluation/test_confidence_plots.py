@@ -21,6 +21,7 @@ def test_each_plot_shows_what_the_metrics_hold():
     found = plots_of(metrics)
     assert {*found} == {"selective", "open_set"}
     assert ">images answered, the most confident first<" in found["selective"]
-    assert all(f">{text}<" in found["open_set"] for text in ("known", "unknown", "probability"))
+    score = metrics["open_set"]["histogram"]["score"].replace("_", " ")
+    assert all(f">{text}<" in found["open_set"] for text in ("known", "unknown", score))
     # As many dots as points, and colours of the page.
     assert found["selective"].count("<use") >= 20 and "var(--accent)" in found["selective"]
