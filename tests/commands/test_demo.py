@@ -98,6 +98,7 @@ def page(address):
         page.asked = []
         page.on("request", lambda request: page.asked.append(request.url))
         page.goto(address)
+        page.locator("input[type=file]").wait_for(state="attached")
         yield page
         browser.close()
 
@@ -179,7 +180,7 @@ def test_the_page_asks_no_other_host(page, address):
 
 
 def test_the_page_always_says_that_the_set_is_closed_and_nothing_of_gradio(page, tmp_path):
-    assert page.get_by_text(CLOSED_SET).is_visible()
+    page.get_by_text(CLOSED_SET).wait_for()
     assert not page.locator("footer").count() and "Gradio" not in page.locator("body").inner_text()
     page.screenshot(path=tmp_path / "page.png")
     picture = Image.open(tmp_path / "page.png")
