@@ -49,12 +49,14 @@ def test_the_readmes_commands_run_as_printed(checkout):
             assert done.returncode == 0, f"{text}\n{done.stderr}"
             assert "Traceback" not in done.stderr
     study = {"svm", "deepfakenet", "deepfakenet2", "vgg16", "ensemble"}
-    assert _runs(checkout / "runs") == {*study, "look", "unibuc", "mine"}
+    assert _runs(checkout / "runs") == {*study, "look", "unibuc", "mine", "open_set", "seeds"}
     assert _runs(checkout / "runs/unibuc") == {*study, "svm_forensic", "flips-only", "blend"}
     assert _runs(checkout / "runs/mine") == {"baseline", "cnn", "vgg", "both"}
+    assert _runs(checkout / "runs/seeds") == {"crops-seed0", "crops-seed1"}
+    assert "Unknown generators" in (checkout / "runs/open_set/results.md").read_text()
     for left in (
         *("runs/unibuc/ensemble/submission.csv", "runs/ensemble/saved_model/1/saved_model.pb"),
-        *("scored/metrics.json", "answers.csv", "explained", "audit"),
+        *("scored/metrics.json", "answers.csv", "explained", "audit", "degraded/report.html"),
     ):
         assert (checkout / left).exists()
 
