@@ -105,11 +105,18 @@ def _row(metrics: dict[str, Any], p_value: float | None) -> dict[str, str]:
         "ECE": f"{metrics['ece']:.3f}",
         "ECE uncalibrated": _cell(before.get("ece"), "{:.3f}"),
         "Brier": _cell(metrics.get("brier"), "{:.3f}"),
+        "classes in a 95 % set": _cell(_set_size(metrics, 0.95), "{:.2f}"),
         "robustness": _cell(metrics.get("robustness_mean"), "{:.2%}"),
         "parameters": _cell(metrics.get("parameters"), "{:,}"),
         "training": duration(metrics["wall_time_s"]) if "wall_time_s" in metrics else "",
         "images/s": _cell(metrics.get("train_images_per_s"), "{:.0f}"),
     }
+
+
+def _set_size(metrics: dict[str, Any], coverage: float) -> float | None:
+    """How many classes a prediction set of this coverage holds on average."""
+    sets = metrics.get("conformal", ())
+    return next((row["mean_size"] for row in sets if row["coverage"] == coverage), None)
 
 
 def _cell(value: float | None, form: str) -> str:

@@ -74,10 +74,12 @@ def test_the_table_shows_the_figures_beside_the_published_ones(output_dir):
 def test_a_column_that_no_row_fills_is_left_out(output_dir):
     assert "robustness" not in results.write_results(output_dir)
     path = output_dir / "zebra" / "metrics.json"
-    path.write_text(json.dumps({**METRICS, "robustness_mean": 0.5, "brier": 0.25}))
+    sets = [{"coverage": 0.9, "mean_size": 1.1}, {"coverage": 0.95, "mean_size": 1.31}]
+    more = {"robustness_mean": 0.5, "brier": 0.25, "conformal": sets}
+    path.write_text(json.dumps(METRICS | more))
     header, _, *rows = results.write_results(output_dir).splitlines()
     assert "robustness" in header and "Brier" in header
-    assert "50.00%" in rows[-1] and "0.250" in rows[-1]
+    assert "50.00%" in rows[-1] and "0.250" in rows[-1] and " 1.31 " in rows[-1]
 
 
 def test_an_evaluation_in_the_folder_is_a_row_under_its_own_name(output_dir):
