@@ -1,6 +1,7 @@
 """The command: its exit codes, and messages instead of stack traces."""
 
 import pytest
+import tensorflow  # noqa: F401 -- what it prints as it starts is none of the command's
 
 import dfk
 from dfk import cli
