@@ -15,7 +15,7 @@ from dfk.errors import UsageError
 
 MODELS = ("deepfakenet", "vgg16", "residual", "ensemble", "svm", "svm_forensic")
 ENSEMBLE_METHODS = ("confidence", "average", "stacked")
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 # They say how to start a run, not what it is: `config.flags` leaves them out.
 TRANSIENT = ("suite", "seeds", "resume", "overwrite")
@@ -103,7 +103,7 @@ class Config:
     optimizer: str = _knob("sgd", "sgd: with Nesterov momentum.", choices=OPTIMIZERS)
     learning_rate: float = _knob(0.05, "Of the optimizer, at the start.", low=0)
     momentum: float = _knob(0.9, "Of SGD.", low=0, high=1)
-    weight_decay: float = _knob(0.0, "Of SGD and AdamW, decoupled from the gradient.", low=0)
+    weight_decay: float = _knob(0.0, "Apart from the gradient; adam with it is AdamW.", low=0)
     schedule: str = _knob(
         "plateau",
         "Of the learning rate: cut where the holdout loss stalls, or a cosine down to 0.",

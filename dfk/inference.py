@@ -254,15 +254,13 @@ def versions(folder: Path) -> list[int]:
 
 
 def make_predict_fn(
-    path: str | os.PathLike, *, batch_size: int = BATCH_SIZE, min_confidence: float = 0.0
+    path: str | os.PathLike, **options: Any
 ) -> Callable[[Iterable[Image]], list[Prediction]]:
-    """Makes `Classifier.predict` of a model for other processes.
+    """Makes `Classifier.predict` of a model, with the `options` that it takes, for other processes.
 
     The function can be pickled; the process that calls it loads the model, once.
     """
-    return functools.partial(
-        _predict, os.fspath(path), batch_size=batch_size, min_confidence=min_confidence
-    )
+    return functools.partial(_predict, os.fspath(path), **options)
 
 
 def _predict(path: str, images: Iterable[Image], **options: Any) -> list[Prediction]:

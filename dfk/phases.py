@@ -175,14 +175,11 @@ def _optimizer(config: Config, learning_rate: float) -> keras.optimizers.Optimiz
     options = {"weight_decay": config.weight_decay or None}
     if config.ema:
         options |= {"use_ema": True, "ema_momentum": config.ema}
-    if config.optimizer == "sgd":
+    if config.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(learning_rate, **options)
+    else:
         options |= {"momentum": config.momentum, "nesterov": config.momentum > 0}
-    kinds = {
-        "sgd": keras.optimizers.SGD,
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-    }
-    optimizer = kinds[config.optimizer](learning_rate, **options)
+        optimizer = keras.optimizers.SGD(learning_rate, **options)
     if config.weight_decay:
         # Decay would only work against what normalises.
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])

@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 
 import dfk
-from dfk import cli, models
+from dfk import cli
 from tests.datasets import write_csv, write_folders, write_kaggle
+from tests.networks import save_tiny
 
 CLASSES = ("0", "1", "2")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "mine.keras"
-    shape = {"classes": 3, "input_shape": (16, 16, 3), "filters": (4,), "dropout": (0,)}
-    models.DeepFakeNet(class_names=CLASSES, seed=3, **shape).save(path)
-    return str(path)
+    return save_tiny(tmp_path_factory.mktemp("runs") / "mine.keras", CLASSES, seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,10 @@ from collections import Counter
 
 import pytest
 
-from dfk import cli, models
+from dfk import cli
 from dfk.data import sources
 from tests import corpus
+from tests.networks import save_tiny
 
 CLASSES = ("gan", "real life", "vae, large")
 DFK = (sys.executable, "-c", "import sys; from dfk import cli; sys.exit(cli.main())")
@@ -25,10 +26,7 @@ ENV = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "model.keras"
-    shape = {"classes": 3, "input_shape": (16, 16, 3), "filters": (4,), "dropout": (0,)}
-    models.DeepFakeNet(class_names=CLASSES, seed=1, **shape).save(path)
-    return str(path)
+    return save_tiny(tmp_path_factory.mktemp("model") / "model.keras", CLASSES, seed=1)
 
 
 @pytest.fixture
