@@ -18,7 +18,7 @@ ENSEMBLE_METHODS = ("confidence", "average", "stacked")
 OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 # They say how to start a run, not what it is: `config.flags` leaves them out.
-TRANSIENT = ("suite", "seeds", "resume", "overwrite")
+TRANSIENT = ("suite", "seeds", "resume", "overwrite", "data_service")
 
 
 def _knob(
@@ -50,6 +50,10 @@ class Config:
     limit: int = _knob(0, "Images per split, for a quick look; 0 takes all.", low=0)
     cache_gib: float = _knob(
         4.0, "GiB of decoded pixels kept in memory; the rest is cached on disk.", low=0
+    )
+
+    data_service: str = _knob(
+        "", "grpc://HOST:PORT of a tf.data service, whose workers then make the training batches."
     )
 
     # Run

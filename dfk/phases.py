@@ -128,6 +128,7 @@ def _datasets(config: Config, data: Catalog, first_epoch: int, epochs: int):
             balanced=config.sampling == "balanced",
             first_epoch=first_epoch,
             epochs=epochs,
+            service=config.data_service,
             **augmented,
         )
         holdout = make_dataset(split=data.splits["holdout"], **common)

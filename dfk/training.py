@@ -12,7 +12,7 @@ from absl import logging
 
 from dfk import files, fitting, hardware, models, runs
 from dfk.config import Config
-from dfk.data import augment, catalog, images, unknown
+from dfk.data import augment, catalog, images, service, unknown
 from dfk.data.catalog import Catalog
 from dfk.data.demo import write_demo
 from dfk.errors import UsageError
@@ -89,6 +89,8 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
         augment.parse(config.augment)
     except ValueError as error:
         raise UsageError(f"--augment: {error}") from error
+    if config.data_service:
+        service.check(config.data_service)
     if config.exclude_class:
         unknown.check(_read(config), config.exclude_class)
     try:

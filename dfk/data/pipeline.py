@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from dfk.data import augment
+from dfk.data import augment, order
 from dfk.data.catalog import Split
+from dfk.data.decode import decode
+from dfk.data.service import distribute
 from dfk.layers import Resizing
 
 # (images, labels, seed) -> (images, labels), as `mixing.make_mixer` gives it.
 Mixer = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-
-# What the stateless draws of a run are for; each gets a seed of its own.
-_SHUFFLE, _AUGMENT, _CROP, _MIX, _SAMPLE = range(5)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -39,6 +39,8 @@ def make_dataset(
     seed: int = 0,
     first_epoch: int = 0,
     epochs: int = 1,
+    shard: tuple[int, int] = (0, 1),
+    service: str = "",
 ) -> tf.data.Dataset:
     """Makes the one input pipeline of the project.
 
@@ -63,6 +65,11 @@ def make_dataset(
         balanced: draw every class equally often, with repetition, instead of every image once.
         seed: of the order and the augmentations.
         first_epoch, epochs: training epochs first_epoch..epochs-1, counted from 0.
+        shard: (i, n) makes the i-th of n equal shares of every training batch, for one of n
+            processes that train together.
+        service: grpc://HOST:PORT of a tf.data service whose workers make the training batches
+            from the images' files, which they must see under the same paths; the batches of
+            an epoch then come in any order.
 
     Returns:
         A dataset of known cardinality of (images float32 [B, H, W, 3] in 0..255, labels
@@ -71,12 +78,13 @@ def make_dataset(
 
     Raises:
         ValueError: for an empty split, images of different sizes without an
-            `image_size`, a crop larger than the images, or turns of what is not square.
+            `image_size`, a crop larger than the images, turns of what is not square, or a
+            batch that does not part into equal shares.
     """
     count = len(split)
     if not count:
         raise ValueError("the split holds no image")
-    fetch = _fetcher(split, image_size)
+    fetch = _fetcher(split, image_size, from_files=bool(service))
     batch_size = min(batch_size, count)
     labels = tf.one_hot(split.labels, classes)
 
@@ -92,72 +100,41 @@ def make_dataset(
     _check_crop(split, image_size, crop)
     height, width = (image_size,) * 2 if image_size else split.images[0].shape[:2]
     augment.check(augmentations, height, width)
-    per_epoch = steps_per_epoch(count, batch_size)
-    steps = tf.data.Dataset.range(first_epoch * per_epoch, epochs * per_epoch)
-    order = _balanced_order if balanced else _shuffled_order
-    indices = order(split, seed, first_epoch, epochs, per_epoch * batch_size)
-    batches = indices.batch(batch_size, drop_remainder=True)
+    part, parts = shard
+    if batch_size % parts:
+        raise ValueError(f"batches of {batch_size} images do not part into {parts} equal shares")
+    share, per_epoch = batch_size // parts, steps_per_epoch(count, batch_size)
+    if balanced:
+        indices_at = order.balanced(split.labels, seed)
+    else:
+        indices_at = order.shuffled(count, per_epoch * batch_size, seed)
 
-    def drawn(step: tf.Tensor, indices: tf.Tensor):
-        images = augment.augment(fetch(indices), augmentations, _key(seed, _AUGMENT, step))
+    def drawn(step: tf.Tensor):
+        indices = indices_at(step * batch_size + part * share + tf.range(share, dtype=tf.int64))
+        key = functools.partial(order.key, seed, count=step * parts + part)
+        images = augment.augment(fetch(indices), augmentations, key(order.AUGMENT))
         if crop:
-            images = augment.random_crop(images, crop, _key(seed, _CROP, step))
-        targets = tf.ensure_shape(tf.gather(labels, indices), [batch_size, classes])
+            images = augment.random_crop(images, crop, key(order.CROP))
+        targets = tf.gather(labels, indices)
         if mixer:
-            images, targets = mixer(images, targets, _key(seed, _MIX, step))
+            images, targets = mixer(images, targets, key(order.MIX))
         if class_weight is None:
             return images, targets
         return images, targets, tf.linalg.matvec(targets, tf.constant(class_weight, tf.float32))
 
-    # Of the steps, whose number is known; what comes out of a flat_map has none.
-    drawn_batches = tf.data.Dataset.zip(steps, batches).map(drawn, tf.data.AUTOTUNE)
+    def steps(first: int, end: int) -> tf.data.Dataset:
+        numbers = tf.data.Dataset.range(first * per_epoch, end * per_epoch)
+        return numbers.map(drawn, tf.data.AUTOTUNE)
+
+    if not service:
+        return steps(first_epoch, epochs).prefetch(tf.data.AUTOTUNE)
+    batches = distribute([steps(e, e + 1) for e in range(first_epoch, epochs)], service)
+    # What comes from elsewhere does not tell its number.
     cardinality = tf.data.experimental.assert_cardinality((epochs - first_epoch) * per_epoch)
-    return drawn_batches.apply(cardinality).prefetch(tf.data.AUTOTUNE)
+    return batches.apply(cardinality).prefetch(tf.data.AUTOTUNE)
 
 
-def _shuffled_order(
-    split: Split, seed: int, first_epoch: int, epochs: int, length: int
-) -> tf.data.Dataset:
-    """Indices of `length` images per epoch, each at most once, in an order of its own."""
-    last = len(split) - 1
-
-    def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
-        key = _key(seed, _SHUFFLE, epoch)
-        places = tf.data.Dataset.range(length)
-        return places.map(lambda i: tf.random.experimental.index_shuffle(i, key, last))
-
-    return tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_order)
-
-
-def _balanced_order(
-    split: Split, seed: int, first_epoch: int, epochs: int, length: int
-) -> tf.data.Dataset:
-    """Indices of `length` images per epoch, every class as often, each of its images in turn."""
-    classes = [np.flatnonzero(split.labels == label) for label in np.unique(split.labels)]
-
-    def rounds(epoch: int, label: int) -> tf.data.Dataset:
-        """The images of a class without end, in another order every time around."""
-        members = tf.constant(classes[label])
-        count = len(classes[label])
-
-        def pick(i: tf.Tensor) -> tf.Tensor:
-            key = _key(seed, _SAMPLE + label, epoch * length + i // count)
-            place = tf.random.experimental.index_shuffle(i % count, key, count - 1)
-            return tf.gather(members, place)
-
-        return tf.data.Dataset.counter().map(pick)
-
-    def epoch_order(epoch: int) -> tf.data.Dataset:
-        # The seed must be a number of Python's, so each epoch is a dataset of its own.
-        datasets = [rounds(epoch, label) for label in range(len(classes))]
-        drawn = tf.data.Dataset.sample_from_datasets(datasets, seed=seed * 1_000 + epoch)
-        return drawn.take(length)
-
-    orders = map(epoch_order, range(first_epoch, epochs))
-    return functools.reduce(tf.data.Dataset.concatenate, orders)
-
-
-def _fetcher(split: Split, image_size: int):
+def _fetcher(split: Split, image_size: int, *, from_files: bool):
     """A graph function from indices [B] to images float32 [B, H, W, 3]."""
     images = split.images
     sizes = {image.shape[:2] for image in images}
@@ -170,17 +147,24 @@ def _fetcher(split: Split, image_size: int):
     # The layer that the model holds, so that training and serving resize alike.
     resize = Resizing(image_size, image_size) if image_size else None
 
+    read = _file_reader(split) if from_files else _memory_reader(images)
+
     def same_size(indices: tf.Tensor) -> tf.Tensor:
-        batch = tf.numpy_function(
-            lambda rows: np.stack([images[i] for i in rows]), [indices], tf.uint8, stateful=False
-        )
+        if from_files:
+            batch = tf.map_fn(read, indices, fn_output_signature=tf.uint8)
+        else:
+            batch = tf.numpy_function(
+                lambda rows: np.stack([images[i] for i in rows]),
+                [indices],
+                tf.uint8,
+                stateful=False,
+            )
         batch = tf.cast(tf.ensure_shape(batch, [indices.shape[0], *images[0].shape]), tf.float32)
         return resize(batch) if resize else batch
 
     def any_size(indices: tf.Tensor) -> tf.Tensor:
         def one(index: tf.Tensor) -> tf.Tensor:
-            image = tf.numpy_function(lambda i: images[i], [index], tf.uint8, stateful=False)
-            return resize(tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32))
+            return resize(tf.cast(read(index), tf.float32))
 
         spec = tf.TensorSpec([image_size, image_size, 3], tf.float32)
         return tf.map_fn(one, indices, fn_output_signature=spec)
@@ -188,12 +172,23 @@ def _fetcher(split: Split, image_size: int):
     return same_size if len(sizes) == 1 else any_size
 
 
+def _memory_reader(images: Sequence[np.ndarray]):
+    """A graph function from an index to a decoded image, uint8 [H, W, 3]."""
+
+    def read(index: tf.Tensor) -> tf.Tensor:
+        image = tf.numpy_function(lambda i: images[i], [index], tf.uint8, stateful=False)
+        return tf.ensure_shape(image, [None, None, 3])
+
+    return read
+
+
+def _file_reader(split: Split):
+    """The same from files, for other processes, which do not have what is in memory here."""
+    paths = tf.constant([os.path.abspath(path) for path in split.paths])
+    return lambda index: decode(tf.io.read_file(tf.gather(paths, index)))
+
+
 def _check_crop(split: Split, image_size: int, crop: int) -> None:
     smallest = image_size or min(split.images[0].shape[:2])
     if crop > smallest:
         raise ValueError(f"--train_crop={crop} does not fit images of {smallest} pixels")
-
-
-def _key(seed: int, purpose: int, count: tf.Tensor) -> tf.Tensor:
-    """A stateless seed, int64 [2], of (seed, purpose, epoch or step)."""
-    return tf.stack([tf.constant(seed * 1_000 + purpose, tf.int64), tf.cast(count, tf.int64)])

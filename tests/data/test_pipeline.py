@@ -120,6 +120,26 @@ def test_no_step_repeats_the_draws_of_another():
     assert len({batch.tobytes() for batch, _ in batches}) == 40
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_shards_part_every_batch_between_them(balanced):
+    options = {"training": True, "epochs": 3, "batch_size": 6, "balanced": balanced}
+    whole = _order(_batches(_numbered(23), **options))
+    parts = [_order(_batches(_numbered(23), shard=(i, 3), **options)) for i in range(3)]
+    assert [[*a, *b, *c] for a, b, c in zip(*parts, strict=True)] == whole
+
+
+def test_shards_draw_apart():
+    same = _split([_noise((8, 8)).images[0]] * 8)
+    batches = [_batches(same, training=True, shard=(i, 2), **RANDOM) for i in range(2)]
+    drawn = [image.tobytes() for shard in batches for images, _ in shard for image in images]
+    assert len(set(drawn)) == 8
+
+
+def test_a_batch_that_does_not_part_is_refused():
+    with pytest.raises(ValueError, match="batches of 4 images do not part into 3 equal shares"):
+        _dataset(_numbered(10), training=True, shard=(0, 3))
+
+
 def test_augmentations_and_crop_follow_the_order():
     split = _noise(*[(8, 8)] * 10)
     plain = _batches(split, training=True)
