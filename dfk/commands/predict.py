@@ -18,10 +18,16 @@ list of paths from stdin.
 Every image gets one row. Of one that cannot be read the row says why, and the exit code is 1.
 --output is continued where an earlier call, even one that was killed, had got to.
 
+--engine=ray (pip install 'dfk[ray]') is for millions of images: Ray Data scores them on all cores,
+GPUs or machines, with a model in each of --actors processes. --output is then a folder of parts,
+Parquet or CSV, with the same rows; images may also come in Parquet files with columns `path` and
+`bytes`.
+
 Examples:
   dfk predict runs/ensemble photos/
   dfk predict runs/ensemble photos/ --unknown --coverage=0.95
   dfk predict runs/ensemble photos/ list.csv --output=out.csv --min_confidence=0.9
+  dfk predict runs/ensemble photos/ --engine=ray --output=answers
   find photos -name '*.png' -print0 | dfk predict runs/ensemble - --format=json
 """
 
@@ -30,6 +36,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -48,6 +55,8 @@ def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     keep_stderr()
     prepare_logging()
+    if options.engine == "ray":
+        return _score_on_ray(options)
     from dfk import inference, rows
     from dfk.evaluation import conformal
 
@@ -75,10 +84,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("images", metavar="IMAGE|DIR|CSV|-", nargs="+", help="what to score")
     parser.add_argument(
         "--format",
-        choices=["table", "csv", "json"],
-        help="json: an object per line; by default a table on a terminal, else csv",
+        choices=["table", "csv", "json", "parquet"],
+        help="json: an object per line; a table on a terminal, else csv; with ray parquet",
     )
-    parser.add_argument("--output", metavar="FILE", type=Path, help="csv, or json, to continue")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="csv, or json, to continue; with ray a folder"
+    )
     unknown = parser.add_mutually_exclusive_group()
     unknown.add_argument(
         "--min_confidence", type=share, default=0.0, help="below it, the label is `unknown`"
@@ -90,12 +101,57 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--coverage", type=float, choices=_COVERAGES, help="add a set that holds the class so often"
     )
     parser.add_argument("--batch_size", type=positive, default=32, help="images a call, if alike")
+    parser.add_argument(
+        "--engine", choices=["local", "ray"], default="local", help="ray: on many cores or machines"
+    )
+    parser.add_argument(
+        "--actors", type=positive, help="with ray: models at work; by default one per GPU or 2 CPUs"
+    )
     options = parser.parse_args(arguments)
+    if options.engine == "ray":
+        return _check_ray(options)
+    if options.actors or options.format == "parquet":
+        raise UsageError("--actors and --format=parquet go with --engine=ray")
     if options.output and options.format == "table":
         raise UsageError("--output takes --format=csv or json; a table is for the terminal")
     if not options.format:
         options.format = "csv" if options.output or not sys.stdout.isatty() else "table"
     return options
+
+
+def _check_ray(options: argparse.Namespace) -> argparse.Namespace:
+    options.format = options.format or "parquet"
+    if options.format not in ("parquet", "csv") or not options.output:
+        raise UsageError("--engine=ray takes --output=FOLDER, and --format=parquet or csv")
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("--engine=ray needs Ray: pip install 'dfk[ray]'")
+    return options
+
+
+def _score_on_ray(options: argparse.Namespace) -> int:
+    """Scores images in parts; returns the exit code."""
+    from dfk import bulk, inference
+    from dfk.evaluation import conformal
+
+    classifier = inference.load(options.model)
+    if options.unknown:  # Before a cluster is started
+        classifier.threshold(conformal.UNKNOWN)
+    _set_of(classifier, options)
+    with bulk.cluster():
+        found = bulk.score(
+            options.model,
+            options.images,
+            options.output,
+            form=options.format,
+            actors=options.actors or 0,
+            batch_size=options.batch_size,
+            coverage=options.coverage,
+            **_labelling(options),
+        )
+    print(f"{found.rows} rows in {options.output}")
+    for example in found.examples:
+        print(f"dfk: {example}", file=sys.stderr)
+    return _summary({"all": found.rows, "bad": found.bad}, options)
 
 
 def _set_of(classifier, options: argparse.Namespace):

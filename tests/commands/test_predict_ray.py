@@ -1,0 +1,225 @@
+"""`dfk predict --engine=ray` on a real cluster: the same rows, whatever dies on the way."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dfk import cli
+from tests import corpus
+from tests.networks import save_tiny
+
+ray = pytest.importorskip("ray")
+import psutil  # noqa: E402 -- it comes with Ray
+import pyarrow as pa  # noqa: E402
+import pyarrow.dataset  # noqa: E402
+import pyarrow.parquet  # noqa: E402
+
+from dfk import bulk  # noqa: E402
+
+CLASSES = ("gan", "real life", "vae, large")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of this test alone, on loopback."""
+    own = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # The workers must find the tests' dfk, not another one that may be installed.
+        patch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]))
+        ray.init(num_cpus=2, _node_ip_address="127.0.0.1", **own)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("model") / "model.keras", CLASSES, seed=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Files of all kinds, and which of them have no answer."""
+    folder = tmp_path_factory.mktemp("corpus")
+    _, refused = corpus.write(folder)
+    return folder, refused
+
+
+def _predict(model, inputs, output, *more):
+    return cli.main(["predict", model, str(inputs), "--engine=ray", f"--output={output}", *more])
+
+
+def _local(model, inputs, output):
+    assert cli.main(["predict", model, str(inputs), f"--output={output}"]) in (0, 1)
+    with open(output, newline="", encoding="utf-8") as file:
+        return _by_path(csv.DictReader(file))
+
+
+def _csv_rows(output):
+    rows = []
+    for path in output.glob("part-*/*.csv"):
+        with open(path, newline="", encoding="utf-8") as file:
+            rows += csv.DictReader(file)
+    return _by_path(rows)
+
+
+def _parquet_rows(output):
+    return _by_path(pa.dataset.dataset(output, format="parquet").to_table().to_pylist())
+
+
+def _by_path(rows):
+    rows = list(rows)
+    assert set(Counter(row["path"] for row in rows).values()) == {1}
+    return {row.pop("path"): row for row in rows}
+
+
+def _assert_same_answers(rows, expected):
+    """Within what another batch may change in the last digits."""
+    assert rows.keys() == expected.keys()
+    for path, row in rows.items():
+        other = expected[path]
+        assert list(row) == list(other)
+        assert (row["label"], row["error"]) == (other["label"], other["error"])
+        for name in ("confidence", *CLASSES):
+            assert float(row[name] or 0) == pytest.approx(float(other[name] or 0), abs=1e-5)
+            assert (row[name] in (None, "")) == (other[name] == "")
+
+
+def test_rows_are_those_of_the_local_command(cluster, model, folder, tmp_path, capsys):
+    inputs, refused = folder
+    assert _predict(model, inputs, tmp_path / "out", "--format=csv") == 1
+    _assert_same_answers(_csv_rows(tmp_path / "out"), _local(model, inputs, tmp_path / "x.csv"))
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{len(_csv_rows(tmp_path / 'out'))} rows in ")
+    assert f"{len(refused)} of " in err and "Traceback" not in err
+    assert sum(line.startswith(f"dfk: {inputs}") for line in err.splitlines()) == 10
+
+
+def test_parquet_in_and_out(cluster, model, folder, tmp_path):
+    inputs, _ = folder
+    expected = _local(model, inputs, tmp_path / "x.csv")
+    paths = [path for path in expected if os.path.isfile(path)]
+    contents = [Path(path).read_bytes() for path in paths]
+    for i in range(2):
+        table = {"path": paths[i::2], "bytes": contents[i::2]}
+        pa.parquet.write_table(pa.table(table), tmp_path / f"{i}.parquet")
+    files = [str(tmp_path / f"{i}.parquet") for i in range(2)]
+    assert cli.main(["predict", model, *files, "--engine=ray", f"--output={tmp_path}/out"]) == 1
+    rows = _parquet_rows(tmp_path / "out")
+    _assert_same_answers(rows, {path: expected[path] for path in paths})
+
+
+def test_a_killed_actor_loses_nothing_and_doubles_nothing(cluster, model, tmp_path):
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    for i in range(3_000):
+        (inputs / f"{i}.png").write_bytes(corpus.encode(corpus.picture(i), "PNG"))
+    killed = []
+
+    def kill():
+        """Ends the first actor that has begun to score, at a moment when it is at work."""
+        for _ in range(600):
+            time.sleep(0.1)
+            for process in psutil.Process().children(recursive=True):
+                with_model = "MapWorker" in " ".join(process.cmdline())
+                if with_model and sum(process.cpu_times()[:2]) > 6:
+                    process.send_signal(signal.SIGKILL)
+                    killed.append(process.pid)
+                    return
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert _predict(model, inputs, tmp_path / "out", "--batch_size=8") == 0
+    thread.join()
+    assert killed
+    rows = _parquet_rows(tmp_path / "out")
+    assert len(rows) == 3_000 and not any(row["error"] for row in rows.values())
+
+
+def test_a_call_goes_on_where_one_was_killed(cluster, model, folder, tmp_path):
+    inputs, _ = folder
+    output = tmp_path / "out"
+    done = bulk.score(model, [str(inputs)], output, part_rows=50)
+    first, second = sorted(output.glob("part-*"))
+    before = sorted(os.listdir(first))
+    # As a kill leaves it: a part is missing, and half of it lies aside.
+    second.rename(output / f".{second.name}")
+    assert bulk.score(model, [str(inputs)], output, part_rows=50) == done
+    assert sorted(os.listdir(first)) == before and not list(output.glob(".part-*"))
+    _assert_same_answers(_parquet_rows(output), _local(model, inputs, tmp_path / "x.csv"))
+
+
+def test_options_hold_for_every_row(cluster, model, folder, tmp_path):
+    inputs, _ = folder
+    assert _predict(model, inputs, tmp_path / "out", "--min_confidence=1", "--actors=1") == 1
+    assert {row["label"] for row in _parquet_rows(tmp_path / "out").values()} == {"", "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--engine=ray takes --output=FOLDER"),
+        (["--output=OUT", "--format=json"], "--format=parquet or csv"),
+        (["--output=USED"], "holds something else"),
+        (["--output=OUT", "--coverage=0.9"], "carries no threshold"),
+        (["--output=OUT", "--batch_size=8", "--actors=0"], "0 is not 1 or more"),
+    ],
+)
+def test_a_mistake_is_one_message(arguments, message, cluster, model, tmp_path, capsys):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "thesis").touch()
+    places = {"OUT": str(tmp_path / "out"), "USED": str(tmp_path / "used")}
+    for name, place in places.items():
+        arguments = [argument.replace(name, place) for argument in arguments]
+    assert cli.main(["predict", model, "a.png", "--engine=ray", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("dfk: ") and message in err and err.count("\n") == 1
+
+
+def test_files_of_both_kinds_are_refused(cluster, model, tmp_path, capsys):
+    inputs = ["a.png", f"{tmp_path}/b.parquet"]
+    assert cli.main(["predict", model, *inputs, "--engine=ray", f"--output={tmp_path}/out"]) == 2
+    assert "Parquet files and other images in one call" in capsys.readouterr().err
+
+
+def test_ray_only_options_need_ray(model, capsys):
+    for option in ("--format=parquet", "--actors=2"):
+        assert cli.main(["predict", model, "a.png", option]) == 2
+        assert "go with --engine=ray" in capsys.readouterr().err
+
+
+def test_another_call_into_the_same_folder_is_refused(cluster, model, folder, tmp_path, capsys):
+    bulk._check_settings(tmp_path, {"form": "csv", "batch_size": 32})
+    assert _predict(model, folder[0], tmp_path, "--batch_size=8") == 2
+    assert "was begun with another model, form, batch_size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [{"path": ["a"]}, None])
+def test_what_is_no_table_of_images_is_named(columns, cluster, model, tmp_path, capsys):
+    file = tmp_path / "a.parquet"
+    pa.parquet.write_table(pa.table(columns), file) if columns else file.write_text("no")
+    assert _predict(model, file, tmp_path / "out") == 2
+    reason = "needs the columns path and bytes; it has path" if columns else "cannot be read as"
+    assert f"{file} {reason}" in capsys.readouterr().err
+
+
+def test_without_ray_the_extra_is_named(model, tmp_path):
+    program = "import sys; sys.modules['ray'] = None; from dfk import cli; sys.exit(cli.main())"
+    arguments = ["predict", model, "a.png", "--engine=ray", f"--output={tmp_path}/out"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "dfk: --engine=ray needs Ray: pip install 'dfk[ray]'\n",
+    )
