@@ -15,7 +15,7 @@ from absl import logging
 from scipy.special import softmax
 from tqdm import tqdm
 
-from dfk import hardware, models, phases, runs
+from dfk import hardware, jax_devices, models, phases, runs
 from dfk.config import Config, weight_per_class
 from dfk.data.catalog import Catalog, Split
 from dfk.errors import UsageError
@@ -114,6 +114,7 @@ def _own(config: Config, pretrained: bool) -> dict[str, Any]:
 
 
 def _fit_network(config: Config, data: Catalog) -> Fitted:
+    jax_devices.use_all()
     keras.utils.set_random_seed(config.seed)
     trained = build(config, data.class_names, precision=config.precision, pretrained=True)
     saved = phases.fit_phases(config, data, trained)

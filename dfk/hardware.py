@@ -10,14 +10,13 @@ from pathlib import Path
 def resolve_precision(precision: str) -> str:
     """Turns `auto` into `mixed_bfloat16` where the hardware computes in bfloat16, else `float32`.
 
-    Decided by what the GPUs (compute capability 8 and up) or, without one, the CPU
+    Decided by what the GPUs (compute capability 8 and up) or TPUs or, without one, the CPU
     (AVX512_BF16 or AMX) have, never by timing, so that a run repeats.
     """
     if precision != "auto":
         return precision
-    capabilities = [details.get("compute_capability", (0, 0)) for details in _gpu_details()]
-    if capabilities:
-        able = all(capability >= (8, 0) for capability in capabilities)
+    if accelerators := _accelerators():
+        able = all(able for _, able in accelerators)
     else:
         able = bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
     return "mixed_bfloat16" if able else "float32"
@@ -41,15 +40,34 @@ def memory_bytes() -> float:
 
 
 def gpus() -> list[str]:
-    """The names of the GPUs that TensorFlow sees."""
-    return [details.get("device_name", "GPU") for details in _gpu_details()]
+    """The names of the GPUs, or TPUs, that Keras' backend sees."""
+    return [name for name, _ in _accelerators()]
 
 
-def _gpu_details() -> list[dict]:
+def _accelerators() -> list[tuple[str, bool]]:
+    """The name of each, and whether it computes in bfloat16."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        found = [device for device in jax.devices() if device.platform != "cpu"]
+        return [(device.device_kind, _jax_computes_in_bfloat16(device)) for device in found]
     import tensorflow as tf
 
     devices = tf.config.list_physical_devices("GPU")
-    return [tf.config.experimental.get_device_details(device) for device in devices]
+    details = [tf.config.experimental.get_device_details(device) for device in devices]
+    return [
+        (x.get("device_name", "GPU"), x.get("compute_capability", (0, 0)) >= (8, 0))
+        for x in details
+    ]
+
+
+def _jax_computes_in_bfloat16(device) -> bool:
+    if device.platform == "tpu":
+        return True
+    capability = getattr(device, "compute_capability", "0.0")
+    return tuple(map(int, str(capability).split("."))) >= (8, 0)
 
 
 def _cpuinfo(key: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 from absl import logging
 
-from dfk import models, runs
+from dfk import jax_devices, models, runs
 from dfk.callbacks import (
     AverageWeights,
     Checkpoint,
@@ -131,7 +131,9 @@ def _datasets(config: Config, data: Catalog, first_epoch: int, epochs: int):
             service=config.data_service,
             **augmented,
         )
-        holdout = make_dataset(split=data.splits["holdout"], **common)
+        # On several devices of JAX up to one image a device less, which nothing but the choice of
+        # the best epoch sees.
+        holdout = make_dataset(split=jax_devices.divided(data.splits["holdout"])[0], **common)
         return training, make_dataset(**augmented), holdout
     except ValueError as error:
         raise UsageError(str(error)) from error

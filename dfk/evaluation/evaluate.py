@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from dfk import runs
+from dfk import jax_devices, runs
 from dfk.data.catalog import Split
 from dfk.data.pipeline import make_dataset
 from dfk.evaluation.report import Mistake, write_report
@@ -34,9 +34,14 @@ def predict(model: keras.Model, split: Split, *, batch_size: int) -> np.ndarray:
     classes = model.output_shape[-1]
     answers = np.zeros((len(split), classes), np.float32)
     for indices in groups.values():
-        same_size = split.take(indices)
-        dataset = make_dataset(split=same_size, classes=classes, batch_size=batch_size)
-        answers[indices] = model.predict(dataset, verbose=0)
+        answers[indices] = np.concatenate(
+            [
+                model.predict(
+                    make_dataset(split=part, classes=classes, batch_size=batch_size), verbose=0
+                )
+                for part in jax_devices.divided(split.take(indices))
+            ]
+        )
     return answers
 
 
