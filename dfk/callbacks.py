@@ -184,13 +184,19 @@ class Checkpoint(keras.callbacks.Callback):
         history_path: `history.csv`, rewritten from the saved history so that no row of an
             epoch that was not saved, or of one trained twice, can stand in it.
         policies: the callbacks whose state is kept, a Keras' EarlyStopping among them.
+        writes: whether this process does, or reads only: of several workers one writes.
     """
 
     def __init__(
-        self, path: Path, history_path: Path, policies: Sequence[keras.callbacks.Callback]
+        self,
+        path: Path,
+        history_path: Path,
+        policies: Sequence[keras.callbacks.Callback],
+        *,
+        writes: bool = True,
     ):
         super().__init__()
-        self._path, self._history_path = path, history_path
+        self._path, self._history_path, self._writes = path, history_path, writes
         self._policies = {type(policy).__name__: policy for policy in policies}
         self.saved, self._arrays = _read(path)
 
@@ -255,10 +261,14 @@ class Checkpoint(keras.callbacks.Callback):
 
     def write_history(self) -> None:
         """Writes `history.csv`: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate."""
+        if not self._writes:
+            return
         rows = [list(row.values()) for row in self.saved.history]
         write_csv(self._history_path, ["epoch", *_COLUMNS], rows)
 
     def _write(self, **arrays: list[np.ndarray]) -> None:
+        if not self._writes:
+            return
         file = io.BytesIO()
         named = {f"{group}/{i}": a for group, some in arrays.items() for i, a in enumerate(some)}
         np.savez(file, state=np.array(json.dumps(self.saved._asdict())), **named)

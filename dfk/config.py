@@ -16,9 +16,10 @@ from dfk.errors import UsageError
 MODELS = ("deepfakenet", "vgg16", "residual", "ensemble", "svm", "svm_forensic")
 ENSEMBLE_METHODS = ("confidence", "average", "stacked")
 OPTIMIZERS = ("sgd", "adam")
+STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 # They say how to start a run, not what it is: `config.flags` leaves them out.
-TRANSIENT = ("suite", "seeds", "resume", "overwrite", "data_service")
+TRANSIENT = ("suite", "seeds", "resume", "overwrite", "data_service", "strategy")
 
 
 def _knob(
@@ -80,6 +81,11 @@ class Config:
     )
     precision: str = _knob(
         "auto", "auto: bfloat16 where the CPU or GPU computes in it.", choices=PRECISIONS
+    )
+    strategy: str = _knob(
+        "none",
+        "Who trains: one device, all of this machine (mirrored), or all machines of TF_CONFIG.",
+        choices=STRATEGIES,
     )
     dropout: tuple[str, ...] = _knob(
         ("0.25", "0.3", "0.4"), "DeepFakeNet's dropout rate after each of its three blocks."

@@ -15,7 +15,7 @@ from absl import logging
 from scipy.special import softmax
 from tqdm import tqdm
 
-from dfk import hardware, jax_devices, models, phases, runs
+from dfk import hardware, jax_devices, models, phases, runs, strategy
 from dfk.config import Config, weight_per_class
 from dfk.data.catalog import Catalog, Split
 from dfk.errors import UsageError
@@ -116,8 +116,13 @@ def _own(config: Config, pretrained: bool) -> dict[str, Any]:
 def _fit_network(config: Config, data: Catalog) -> Fitted:
     jax_devices.use_all()
     keras.utils.set_random_seed(config.seed)
-    trained = build(config, data.class_names, precision=config.precision, pretrained=True)
+    with strategy.scope(config):
+        trained = build(config, data.class_names, precision=config.precision, pretrained=True)
+    if config.strategy != strategy.NONE:
+        strategy.synchronize(models.network_of(trained))
     saved = phases.fit_phases(config, data, trained)
+    if strategy.workers()[1] > 1:
+        logging.info("SHA-256 of the weights: %s", strategy.digest(trained))
     model, holdout = _deployable(config, data, trained)
     logits = models.logits_of(model)
     return _fitted(

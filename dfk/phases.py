@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 from absl import logging
 
-from dfk import jax_devices, models, runs
+from dfk import loop, models, runs, strategy
 from dfk.callbacks import (
     AverageWeights,
     Checkpoint,
@@ -53,7 +55,10 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
     for number, phase in enumerate(_phases(config)):
         policies = _policies(config, phase, first_epoch)
         checkpoint = Checkpoint(
-            config.run_dir / runs.CHECKPOINT, config.run_dir / runs.HISTORY, policies
+            config.run_dir / runs.CHECKPOINT,
+            config.run_dir / runs.HISTORY,
+            policies,
+            writes=strategy.is_chief(),
         )
         first_epoch = phase.until
         if checkpoint.saved.phase > number:
@@ -66,6 +71,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
         else:
             _fit_phase(config, data, network, phase, policies, checkpoint)
         checkpoint.end_phase(network)
+        strategy.wait_for_all()  # The next phase reads what the chief has written.
     return checkpoint.saved
 
 
@@ -81,62 +87,108 @@ def _fit_phase(
     first_epoch = checkpoint.saved.epochs
     if first_epoch:
         logging.info("Continuing after epoch %d of %d.", first_epoch, config.epochs)
-    training, plain, holdout = _datasets(config, data, first_epoch, phase.until)
-    network.compile(
-        optimizer=_optimizer(config, phase.learning_rate),
-        loss=_loss(config),
-        metrics=["accuracy"],
-    )
+    plain, holdout = _datasets(config, data)
+    with strategy.scope(config):
+        network.compile(
+            optimizer=_optimizer(config, phase.learning_rate),
+            loss=_loss(config),
+            metrics=["accuracy"],
+        )
     steps = steps_per_epoch(len(data.splits["train"]), config.batch_size)
+    callbacks = [
+        StopAtNaN(),
+        *policies,
+        RefreshStatistics(plain.take(_REFRESH_STEPS), averaged=bool(config.ema)),
+        *_for_the_eye(config, first_epoch, steps),
+        checkpoint,
+    ]
+    training = functools.partial(_training, config, data, first_epoch, phase.until)
+    if config.strategy == strategy.MULTI_WORKER:
+        loop.fit(
+            network,
+            training,
+            holdout,
+            strategy=strategy.of(config),
+            batch_size=min(config.batch_size, len(data.splits["train"])),
+            first_epoch=first_epoch,
+            epochs=phase.until,
+            steps=steps,
+            callbacks=callbacks,
+        )
+        return
     network.fit(
-        training,
+        training(),
         validation_data=holdout,
         initial_epoch=first_epoch,
         epochs=phase.until,
         steps_per_epoch=steps,
         shuffle=False,  # The pipeline has done so.
         verbose=0,
-        callbacks=[
-            StopAtNaN(),
-            *policies,
-            RefreshStatistics(plain.take(_REFRESH_STEPS), averaged=bool(config.ema)),
-            keras.callbacks.TensorBoard(config.run_dir / "tensorboard", write_graph=False),
-            Progress(first_epoch=first_epoch, epochs=config.epochs, steps=steps),
-            checkpoint,
-        ],
+        callbacks=callbacks,
     )
 
 
-def _datasets(config: Config, data: Catalog, first_epoch: int, epochs: int):
-    """The training set of some epochs, an epoch of it with plain sampling, and the holdout."""
-    common = {
+def _for_the_eye(config: Config, first_epoch: int, steps: int) -> list[keras.callbacks.Callback]:
+    """What shows how the training goes; of several workers one does."""
+    if not strategy.is_chief():
+        return []
+    return [
+        keras.callbacks.TensorBoard(config.run_dir / "tensorboard", write_graph=False),
+        Progress(first_epoch=first_epoch, epochs=config.epochs, steps=steps),
+    ]
+
+
+def _training(
+    config: Config,
+    data: Catalog,
+    first_epoch: int,
+    epochs: int,
+    shard: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """The training set of some epochs, or a worker's share of each of its batches."""
+    try:
+        return make_dataset(
+            mixer=_mixer(config),
+            class_weight=weight_per_class(config, data.class_names),
+            balanced=config.sampling == "balanced",
+            first_epoch=first_epoch,
+            epochs=epochs,
+            shard=shard,
+            service=config.data_service,
+            **_common(config, data),
+            **_augmented(config, data),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _datasets(config: Config, data: Catalog) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+    """An epoch of the training set with plain sampling, and the holdout, or this worker's share."""
+    holdout = strategy.holdout(config, data.splits["holdout"])
+    common = _common(config, data)
+    try:
+        plain = make_dataset(**common, **_augmented(config, data))
+        return plain, make_dataset(split=holdout, **common)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _common(config: Config, data: Catalog) -> dict[str, Any]:
+    return {
         "classes": len(data.class_names),
         "batch_size": config.batch_size,
         "image_size": config.image_size,
     }
-    augmented = common | {
+
+
+def _augmented(config: Config, data: Catalog) -> dict[str, Any]:
+    return {
         "split": data.splits["train"],
         "training": True,
         "augmentations": augment.parse(config.augment),
         "crop": config.train_crop,
         "seed": config.seed,
     }
-    try:
-        training = make_dataset(
-            mixer=_mixer(config),
-            class_weight=weight_per_class(config, data.class_names),
-            balanced=config.sampling == "balanced",
-            first_epoch=first_epoch,
-            epochs=epochs,
-            service=config.data_service,
-            **augmented,
-        )
-        # On several devices of JAX up to one image a device less, which nothing but the choice of
-        # the best epoch sees.
-        holdout = make_dataset(split=jax_devices.divided(data.splits["holdout"])[0], **common)
-        return training, make_dataset(**augmented), holdout
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _mixer(config: Config):

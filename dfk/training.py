@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from dfk import files, fitting, hardware, jax_devices, models, runs
+from dfk import files, fitting, hardware, jax_devices, models, runs, strategy
 from dfk.config import Config
 from dfk.data import augment, catalog, images, service, unknown
 from dfk.data.catalog import Catalog
@@ -34,6 +34,8 @@ def run(config: Config) -> dict[str, Any]:
     """
     config = _resolved(config)
     check([config])
+    if not strategy.is_chief():
+        return _work_for_the_chief(config)
     if config.resume and (result := runs.finished(config.run_dir)):
         logging.info("%s is finished.", config.run_dir)
     else:
@@ -45,6 +47,14 @@ def run(config: Config) -> dict[str, Any]:
     if config.export:
         _export(config)
     return result
+
+
+def _work_for_the_chief(config: Config) -> dict[str, Any]:
+    """What a worker does that is not the first: it trains with the others, and leaves nothing."""
+    networks = config.model in models.BUILDERS
+    if networks and not (config.resume and runs.finished(config.run_dir)):
+        fitting.fit(config, load_data(config))
+    return {}
 
 
 def _export(config: Config) -> None:
@@ -66,9 +76,12 @@ def check(configs: Sequence[Config]) -> None:
         UsageError: if flags do not fit each other or the run's folder, or weights or
             members are not there.
     """
+    for config in configs:
+        strategy.prepare(config)
     upcoming: dict[Path, str] = {}
     for config in map(_resolved, configs):
-        runs.check(config)
+        if strategy.is_chief():
+            runs.check(config)
         if not (config.resume and runs.finished(config.run_dir)):
             _check_one(config, upcoming)
         upcoming[config.run_dir] = config.model

@@ -26,7 +26,7 @@ def main(arguments: list[str], doc: str | None = __doc__) -> int:
 
 
 def _train(experiments: list[config.Config]) -> None:
-    from dfk import runs, training
+    from dfk import runs, strategy, training
     from dfk.evaluation.results import write_results
 
     training.check(experiments)
@@ -34,8 +34,12 @@ def _train(experiments: list[config.Config]) -> None:
         if len(experiments) > 1:
             logging.info("%d of %d: %s", number, len(experiments), settings.experiment)
         training.run(settings)
-        output_dir = settings.run_dir.parent
-        table = write_results(output_dir)
+        if strategy.is_chief():
+            output_dir = settings.run_dir.parent
+            table = write_results(output_dir)
+    strategy.wait_for_all()  # A worker that ended first would look lost.
+    if not strategy.is_chief():
+        return
     print(table)
     print(f"table   {output_dir / 'results.md'}")
     for settings in experiments:

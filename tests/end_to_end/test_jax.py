@@ -145,6 +145,7 @@ def test_in_bfloat16_every_network_trains_and_is_saved_in_float32(model, data_di
     ("flags", "message"),
     [
         (["--batch_size=9"], "--batch_size=9 does not divide among the 2 devices of JAX"),
+        (["--strategy=mirrored"], "JAX uses all of its devices without it"),
         (["--export"], "then `dfk export RUN` without KERAS_BACKEND=jax"),
     ],
 )
