@@ -209,7 +209,6 @@ class Checkpoint(keras.callbacks.Callback):
             return
         self.restore(self.model)
         if self._arrays["optimizer"]:  # Empty where a phase begins
-            self.model.optimizer.build(self.model.trainable_variables)
             _assign(self.model.optimizer.variables, self._arrays["optimizer"])
             self._early_stopping.best_weights = self._arrays["best"]
         for callback, state in self.saved.callbacks.items():

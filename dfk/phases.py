@@ -94,6 +94,8 @@ def _fit_phase(
             loss=_loss(config),
             metrics=["accuracy"],
         )
+        # The checkpoint fills its variables before a step would make them.
+        network.optimizer.build(network.trainable_variables)
     steps = steps_per_epoch(len(data.splits["train"]), config.batch_size)
     callbacks = [
         StopAtNaN(),

@@ -159,6 +159,7 @@ def test_a_call_goes_on_where_one_was_killed(cluster, model, folder, tmp_path):
     _assert_same_answers(_parquet_rows(output), _local(model, inputs, tmp_path / "x.csv"))
 
 
+@pytest.mark.slow
 def test_options_hold_for_every_row(cluster, model, folder, tmp_path):
     inputs, _ = folder
     assert _predict(model, inputs, tmp_path / "out", "--min_confidence=1", "--actors=1") == 1

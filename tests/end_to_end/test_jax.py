@@ -104,6 +104,7 @@ def test_tensorflow_answers_the_same(trained, data_dir):
     np.testing.assert_allclose(answers, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_number_of_devices_changes_nothing_but_rounding(trained, data_dir, tmp_path):
     _run(data_dir, tmp_path, *FLAGS, devices=1)
     one, two = _history(tmp_path / "deepfakenet"), _history(trained[0])
@@ -111,6 +112,7 @@ def test_the_number_of_devices_changes_nothing_but_rounding(trained, data_dir, t
     np.testing.assert_allclose(np.array(one)[:, 1], np.array(two)[:, 1], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_it_had_not_been(trained, data_dir, tmp_path):
     run_dir = tmp_path / "deepfakenet"
     process = subprocess.Popen(

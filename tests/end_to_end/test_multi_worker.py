@@ -31,7 +31,8 @@ def _command(data_dir, output_dir, *flags):
         *(sys.executable, "run_experiments.py", f"--data_dir={data_dir}"),
         *(f"--output_dir={output_dir}", "--image_size=0", "--epochs=4", "--batch_size=12"),
         # Nothing that is drawn for a batch as a whole, so that one process can be compared.
-        *("--precision=float32", "--dropout=0,0,0", "--augment=", "--class_weight=1:2", *flags),
+        *("--precision=float32", "--dropout=0,0,0", "--augment=", "--class_weight=1:2"),
+        *("--learning_rate=0.005", *flags),
     ]
 
 
@@ -94,11 +95,12 @@ def test_they_train_as_one_process_does(together, data_dir, tmp_path):
     output_dir, _ = together
     subprocess.run(_command(data_dir, tmp_path, "--ema=0.5"), cwd=ROOT, check=True)
     alone = _history(tmp_path)
-    np.testing.assert_allclose(_history(output_dir)[:, 1:3], alone[:, 1:3], rtol=2e-2)
+    np.testing.assert_allclose(_history(output_dir)[:, 1:3], alone[:, 1:3], rtol=2e-2, atol=1e-3)
     low, high = _metrics(tmp_path)["accuracy_ci95"]
     assert low <= _metrics(output_dir)["accuracy"] <= high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_is_killed_the_other_says_so_and_both_go_on(victim, data_dir, tmp_path, together):
     history = tmp_path / "deepfakenet" / "history.csv"
