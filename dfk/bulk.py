@@ -14,6 +14,7 @@ import json
 import logging as standard_logging
 import os
 import shutil
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +63,7 @@ def cluster() -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = os.environ.get("RAY_ADDRESS")
+    _check_address(address)
     own = {} if address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     for name in ("ray", "ray.data"):
         standard_logging.getLogger(name).setLevel(standard_logging.ERROR)
@@ -73,6 +75,16 @@ def cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Refuses an address that nobody listens at: Ray would wait there for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UsageError(f"RAY_ADDRESS={address}: nobody answers there ({error})") from error
 
 
 def score(

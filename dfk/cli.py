@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import logging
 
 import dfk
+from dfk import backend
 from dfk.errors import DfkError
 
 # Each is a module of `dfk.commands`, imported only when it is called.
@@ -63,6 +64,7 @@ def call(
         resumable: whether it takes --resume.
     """
     try:
+        backend.check()
         return command(arguments)
     except KeyboardInterrupt:
         if not resumable:
@@ -82,14 +84,21 @@ def call(
 
 
 def prepare_logging() -> None:
-    """Plain messages on stderr, without TensorFlow's start-up lines unless its variable asks."""
+    """Plain messages on stderr, without TensorFlow's start-up lines unless its variable asks.
+
+    If Keras runs on JAX, TensorFlow is left none of the GPUs here, before it computes anything.
+    """
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(standard_logging.Formatter("%(message)s"))
+    # It tells of each kind of accelerator that is not there.
+    standard_logging.getLogger("jax").setLevel(standard_logging.WARNING)
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         with _stderr_closed():
             import tensorflow  # noqa: F401
+    if backend.chosen() == "jax":
+        backend.keep_tensorflow_to_cpu()
 
 
 def keep_stderr() -> None:

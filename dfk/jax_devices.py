@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import keras
-import tensorflow as tf
 
+from dfk import backend
 from dfk.data.catalog import Split
 from dfk.errors import UsageError
 
@@ -26,15 +26,11 @@ def on_jax() -> bool:
 def check(batch_size: int) -> None:
     """Makes sure that Keras runs on what dfk can train on, and that its devices can share batches.
 
-    On JAX it also keeps TensorFlow, which makes the batches, to the CPU.
-
     Raises:
         UsageError: naming the backend, or the number of devices.
     """
-    if on_jax():  # It would take the memory of the GPUs.
-        tf.config.set_visible_devices([], "GPU")
-    if keras.backend.backend() not in ("tensorflow", "jax"):
-        raise UsageError(f"KERAS_BACKEND={keras.backend.backend()}: choose tensorflow or jax")
+    if (name := keras.backend.backend()) not in backend.BACKENDS:  # By ~/.keras/keras.json
+        raise UsageError(f"Keras runs on {name}: set KERAS_BACKEND to tensorflow or jax")
     if on_jax() and batch_size % (count := len(keras.distribution.list_devices())):
         raise UsageError(
             f"--batch_size={batch_size} does not divide among the {count} devices of JAX"

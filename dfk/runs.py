@@ -29,7 +29,7 @@ MODEL, SVM_MODEL = "model.keras", "model.skops"
 HISTORY, PREDICTIONS = "history.csv", "predictions.csv"
 SUBMISSION, REPORT, CHECKPOINT = "submission.csv", "report.html", "checkpoint.npz"
 
-_PACKAGES = ("tensorflow", "keras", "keras-cv", "scikit-learn", "numpy", "pillow")
+_PACKAGES = ("tensorflow", "jax", "keras", "keras-cv", "scikit-learn", "numpy", "pillow")
 
 
 def finished(run_dir: Path) -> dict[str, Any] | None:

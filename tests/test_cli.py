@@ -63,3 +63,13 @@ def test_help_of_train_lists_the_flags(capsys):
 def test_version(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == dfk.__version__
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"), [("torch", "dfk runs on tensorflow or jax"), ("abc", "dfk runs on")]
+)
+def test_another_backend_is_one_message(backend, message, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    assert cli.main(["info", "none"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"dfk: KERAS_BACKEND={backend}: ") and message in err

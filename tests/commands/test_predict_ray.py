@@ -23,6 +23,7 @@ import pyarrow.dataset  # noqa: E402
 import pyarrow.parquet  # noqa: E402
 
 from dfk import bulk  # noqa: E402
+from dfk.errors import UsageError  # noqa: E402
 
 CLASSES = ("gan", "real life", "vae, large")
 
@@ -212,6 +213,13 @@ def test_what_is_no_table_of_images_is_named(columns, cluster, model, tmp_path, 
     assert _predict(model, file, tmp_path / "out") == 2
     reason = "needs the columns path and bytes; it has path" if columns else "cannot be read as"
     assert f"{file} {reason}" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(UsageError, match="nobody answers there"), bulk.cluster():
+        pass
 
 
 def test_without_ray_the_extra_is_named(model, tmp_path):
