@@ -1,5 +1,6 @@
 """Every command and snippet of the README runs as it is printed, in its order."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets import write_folders, write_kaggle
+from tests.networks import ensemble
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -59,6 +61,41 @@ def test_the_readmes_commands_run_as_printed(checkout):
         *("scored/metrics.json", "answers.csv", "explained", "audit", "degraded/report.html"),
     ):
         assert (checkout / left).exists()
+
+
+def test_the_commands_for_several_terminals_run_as_printed(checkout):
+    section = README.partition("### Scale")[2].partition("\n### ")[0]
+    commands = re.findall(r"^```text\n(.*)\n```$", section, re.MULTILINE)
+    first, second, dispatcher, worker, served, jax, scored = commands
+    (checkout / "runs" / "ensemble").mkdir(parents=True)
+    ensemble().save(checkout / "runs" / "ensemble" / "model.keras")
+
+    def start(stack, command):
+        """A command in a terminal of its own, which ends with the test."""
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {command}" if command.startswith("python") else command],
+            cwd=checkout,
+            env=_environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        stack.enter_context(process)
+        stack.callback(process.kill)  # Before that waits for it
+        return process
+
+    with contextlib.ExitStack() as stack:
+        for terminal in [start(stack, first), start(stack, second)]:
+            _, err = terminal.communicate(timeout=600)
+            assert terminal.returncode == 0, err
+    with contextlib.ExitStack() as stack:
+        start(stack, dispatcher), start(stack, worker)
+        for command in (served, jax, scored):
+            _, err = start(stack, command).communicate(timeout=600)
+            assert "Traceback" not in err, err
+    assert _runs(checkout / "runs") == {"two", "served", "jax", "ensemble"}
+    for name in ("two", "served", "jax"):
+        assert (checkout / "runs" / name / "deepfakenet" / "metrics.json").is_file()
+    assert list((checkout / "answers").glob("part-00000/*.parquet"))
 
 
 def _runs(folder):
