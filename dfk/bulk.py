@@ -227,10 +227,11 @@ def _chunks(items: Iterable, length: int) -> Iterator[list]:
 
 
 class _Pool(NamedTuple):
-    """How many actors there are, and what each has: threads, and a share of a GPU."""
+    """How many actors there are, and what each has: threads, and shares of CPUs and GPUs."""
 
     actors: int
     threads: int
+    cpus: float
     gpus: float
 
 
@@ -238,7 +239,13 @@ def _pool(actors: int) -> _Pool:
     there = ray.cluster_resources()
     cpus, gpus = int(there.get("CPU", 1)), int(there.get("GPU", 0))
     actors = actors or gpus or max(1, cpus // 2)
-    return _Pool(actors, threads=max(1, cpus // actors), gpus=min(1, gpus / actors))
+    return _Pool(
+        actors,
+        threads=max(1, cpus // actors),
+        # As Ray counts. What reads and writes needs some, too: without, all would wait for ever.
+        cpus=min(1.0, max(0.5, cpus - 1) / actors),
+        gpus=min(1.0, gpus / actors),
+    )
 
 
 def _score_part(
@@ -256,7 +263,7 @@ def _score_part(
         fn_constructor_kwargs={**scorer, "threads": pool.threads},
         batch_size=4 * scorer["batch_size"],
         compute=ray.data.ActorPoolStrategy(size=pool.actors),
-        num_cpus=1,  # As Ray counts: tasks that read and write need some, too.
+        num_cpus=pool.cpus,
         num_gpus=pool.gpus,
     )
     write = scored.write_parquet if form == "parquet" else scored.write_csv

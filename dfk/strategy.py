@@ -18,8 +18,9 @@ from dfk.errors import DfkError, UsageError
 
 NONE, MIRRORED, MULTI_WORKER, TPU = STRATEGIES
 
-# How long workers wait for each other, in seconds.
-_PATIENCE = 30
+# Seconds that a worker may keep the others waiting, as the first does while it writes its report.
+# One whose process has ended is noticed at once.
+_PATIENCE = 3600
 
 
 class LostWorkerError(DfkError):
@@ -54,16 +55,15 @@ def scope(config: Config) -> contextlib.AbstractContextManager:
 
 def is_chief() -> bool:
     """Whether this process writes what a run leaves: it does unless it is another's worker."""
-    strategy = _made(MULTI_WORKER) if _made_before(MULTI_WORKER) else None
-    return strategy is None or strategy.cluster_resolver.task_id == 0
+    return workers()[0] == 0
 
 
 def workers() -> tuple[int, int]:
     """(i, n): this is the i-th of n processes that train together; (0, 1) alone."""
-    if not _made_before(MULTI_WORKER):
+    if MULTI_WORKER not in _MADE:
         return 0, 1
-    strategy = _made(MULTI_WORKER)
-    return strategy.cluster_resolver.task_id, strategy.extended._num_workers
+    resolver = _MADE[MULTI_WORKER].cluster_resolver
+    return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
 
 
 def synchronize(network: keras.Model) -> None:
@@ -94,7 +94,7 @@ def holdout(config: Config, split: Split) -> Split:
 def wait_for_all() -> None:
     """Returns when every worker has come here."""
     if workers()[1] > 1:
-        strategy = _made(MULTI_WORKER)
+        strategy = _MADE[MULTI_WORKER]
         with lost_workers_named():
             _meet(strategy)
 
@@ -133,11 +133,8 @@ def digest(network: keras.Model) -> str:
     return found.hexdigest()
 
 
+# A process makes each once.
 _MADE: dict[str, tf.distribute.Strategy] = {}
-
-
-def _made_before(name: str) -> bool:
-    return name in _MADE
 
 
 def _made(name: str) -> tf.distribute.Strategy:

@@ -163,7 +163,7 @@ def test_a_call_goes_on_where_one_was_killed(cluster, model, folder, tmp_path):
 @pytest.mark.slow
 def test_options_hold_for_every_row(cluster, model, folder, tmp_path):
     inputs, _ = folder
-    assert _predict(model, inputs, tmp_path / "out", "--min_confidence=1", "--actors=1") == 1
+    assert _predict(model, inputs, tmp_path / "out", "--min_confidence=1", "--actors=2") == 1
     assert {row["label"] for row in _parquet_rows(tmp_path / "out").values()} == {"", "unknown"}
 
 
