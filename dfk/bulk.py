@@ -256,13 +256,14 @@ def _score_part(
     rows = sum(pa.parquet.read_metadata(file).num_rows for file in files)
     aside = part.with_name(f".{part.name}")
     shutil.rmtree(aside, ignore_errors=True)
-    listed = ray.data.read_parquet(list(files), override_num_blocks=1 + rows // _BLOCK_ROWS)
+    blocks = 1 + rows // _BLOCK_ROWS
+    listed = ray.data.read_parquet(list(files), override_num_blocks=blocks)
     # Ray Data starts an actor that died anew, and gives its rows to another.
     scored = listed.map_batches(
         Scorer,
         fn_constructor_kwargs={**scorer, "threads": pool.threads},
         batch_size=4 * scorer["batch_size"],
-        compute=ray.data.ActorPoolStrategy(size=pool.actors),
+        compute=ray.data.ActorPoolStrategy(size=min(pool.actors, blocks)),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
     )

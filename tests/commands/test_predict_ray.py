@@ -1,5 +1,6 @@
 """`dfk predict --engine=ray` on a real cluster: the same rows, whatever dies on the way."""
 
+import contextlib
 import csv
 import os
 import signal
@@ -128,19 +129,20 @@ def test_a_killed_actor_loses_nothing_and_doubles_nothing(cluster, model, tmp_pa
     killed = []
 
     def kill():
-        """Ends the first actor that has begun to score, at a moment when it is at work."""
-        for _ in range(600):
-            time.sleep(0.1)
+        """Ends the first actor that has loaded its model."""
+        for _ in range(2_400):
+            time.sleep(0.05)
             for process in psutil.Process().children(recursive=True):
-                with_model = "MapWorker" in " ".join(process.cmdline())
-                if with_model and sum(process.cpu_times()[:2]) > 6:
-                    process.send_signal(signal.SIGKILL)
-                    killed.append(process.pid)
-                    return
+                with contextlib.suppress(psutil.Error):  # Gone since, or not begun
+                    title, spent = " ".join(process.cmdline()), sum(process.cpu_times()[:2])
+                    if "MapWorker" in title and "__init__" not in title and spent > 1:
+                        process.send_signal(signal.SIGKILL)
+                        killed.append(process.pid)
+                        return
 
     thread = threading.Thread(target=kill)
     thread.start()
-    assert _predict(model, inputs, tmp_path / "out", "--batch_size=8") == 0
+    assert _predict(model, inputs, tmp_path / "out", "--batch_size=8", "--actors=2") == 0
     thread.join()
     assert killed
     rows = _parquet_rows(tmp_path / "out")
