@@ -39,7 +39,7 @@ FORMATS = ("parquet", "csv")
 # Rows of a part: what a killed call scores once more, and as often actors load the model.
 PART_ROWS = 100_000
 # Of one task of Ray Data's, so that actors share a part.
-_BLOCK_ROWS = 2_000
+_BLOCK_ROWS = 1_000
 
 # What a call that continues must repeat, and the list of images, in the output folder. Readers of
 # data sets pass over names that begin with a dot.
@@ -256,8 +256,9 @@ def _score_part(
     rows = sum(pa.parquet.read_metadata(file).num_rows for file in files)
     aside = part.with_name(f".{part.name}")
     shutil.rmtree(aside, ignore_errors=True)
-    blocks = 1 + rows // _BLOCK_ROWS
-    listed = ray.data.read_parquet(list(files), override_num_blocks=blocks)
+    blocks = max(1, rows // _BLOCK_ROWS)
+    # A small file would be one block, and a block is for one actor.
+    listed = ray.data.read_parquet(list(files)).repartition(target_num_rows_per_block=_BLOCK_ROWS)
     # Ray Data starts an actor that died anew, and gives its rows to another.
     scored = listed.map_batches(
         Scorer,
