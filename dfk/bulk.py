@@ -35,7 +35,6 @@ from dfk.files import write_json
 from dfk.runs import locked
 
 PARQUET = ".parquet"
-FORMATS = ("parquet", "csv")
 # Rows of a part: what a killed call scores once more, and as often actors load the model.
 PART_ROWS = 100_000
 # Of one task of Ray Data's, so that actors share a part.
@@ -288,7 +287,7 @@ class Scorer:
         with contextlib.suppress(RuntimeError):  # TensorFlow is at work already, in a test.
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         self._predict = inference.make_predict_fn(model, **options)
-        self._classifier = inference.load(model)
+        self._classifier = inference.loaded(model)  # The same one, not a second
         self._coverage, self._text = coverage, form == "csv"
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

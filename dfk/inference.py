@@ -264,11 +264,12 @@ def make_predict_fn(
 
 
 def _predict(path: str, images: Iterable[Image], **options: Any) -> list[Prediction]:
-    return _loaded(path).predict(images, **options)
+    return loaded(path).predict(images, **options)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(path: str) -> Classifier:
+def loaded(path: str) -> Classifier:
+    """`load`, once for a process."""
     return load(path)
 
 
