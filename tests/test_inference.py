@@ -168,10 +168,11 @@ def test_windows_are_bounded_in_number_and_in_bytes(monkeypatch):
 
 
 def test_the_predict_function_can_be_pickled_and_loads_once(folder):
+    inference.loaded.cache_clear()
     predict = pickle.loads(pickle.dumps(inference.make_predict_fn(folder / "resizing.keras")))
     first, second = (predict([_paths(folder)[1]])[0] for _ in range(2))
     assert first.label == second.label in CLASSES
-    assert inference._loaded.cache_info().misses == 1
+    assert inference.loaded.cache_info().misses == 1
 
 
 def test_dfk_load_does_not_import_tensorflow_before_it_is_used():
