@@ -11,6 +11,7 @@ import keras_cv
 import tensorflow as tf
 from keras_cv.src.utils.fill_utils import fill_rectangle
 
+from dfk.data import kernels
 from dfk.data.pipeline import Mixer
 
 
@@ -31,8 +32,7 @@ class MixUp(keras_cv.layers.MixUp):
         share_key, order_key = _keys(inputs["seed"], 2)
         share = _beta(self.alpha, tf.shape(images)[0], share_key)
         order = _permutation(images, order_key)
-        weight = share[:, None, None, None]
-        images = weight * images + (1 - weight) * tf.gather(images, order)
+        images = kernels.blend(images, share, order)
         return {"images": images, "labels": self._update_labels(labels, share, order)}
 
     def _validate_inputs(self, inputs):
@@ -57,22 +57,27 @@ class CutMix(keras_cv.layers.CutMix):
         share_key, order_key, y_key, x_key = _keys(inputs["seed"], 4)
         side = tf.sqrt(1 - _beta(self.alpha, count, share_key))
         order = _permutation(images, order_key)
-        box = {
-            "centers_y": tf.random.stateless_uniform([count], y_key, 0, height, tf.int32),
-            "centers_x": tf.random.stateless_uniform([count], x_key, 0, width, tf.int32),
-            "heights": tf.cast(side * tf.cast(height, tf.float32), tf.int32),
-            "widths": tf.cast(side * tf.cast(width, tf.float32), tf.int32),
-        }
-        mixed = fill_rectangle(images, fill_values=tf.gather(images, order), **box)
-        # Painted with the same box, ones tell how much of it lay inside the image.
-        blank = tf.zeros([count, height, width, 1])
-        pasted = fill_rectangle(blank, fill_values=tf.ones_like(blank), **box)
-        share = 1 - tf.reduce_mean(pasted, axis=[1, 2, 3])
+        y = tf.random.stateless_uniform([count], y_key, 0, height, tf.int32)
+        x = tf.random.stateless_uniform([count], x_key, 0, width, tf.int32)
+        heights = tf.cast(side * tf.cast(height, tf.float32), tf.int32)
+        widths = tf.cast(side * tf.cast(width, tf.float32), tf.int32)
+        mixed, share = _paste(images, order, x, y, widths, heights)
         return {"images": mixed, "labels": self._update_labels(labels, share, order)}
 
     def _validate_inputs(self, inputs):
         super()._validate_inputs(inputs)
         _check_one_hot(inputs["labels"])
+
+
+@kernels.compiled
+def _paste(images, order, centers_x, centers_y, widths, heights):
+    """Images with a box of others in them, and the share of each that is left, [N]."""
+    box = (centers_x, centers_y, widths, heights)
+    mixed = fill_rectangle(images, *box, fill_values=tf.gather(images, order))
+    # Painted with the same box, ones tell how much of it lay inside the image.
+    blank = tf.zeros_like(images[..., :1])
+    pasted = fill_rectangle(blank, *box, fill_values=tf.ones_like(blank))
+    return mixed, 1 - tf.reduce_mean(pasted, axis=[1, 2, 3])
 
 
 def make_mixer(mixup_alpha: float, cutmix_alpha: float, switch_prob: float) -> Mixer | None:

@@ -93,7 +93,7 @@ def make_dataset(
 
         def ordered(start: tf.Tensor):
             indices = tf.range(start, tf.minimum(start + batch_size, count))
-            return fetch(indices), tf.gather(labels, indices)
+            return tf.cast(fetch(indices), tf.float32), tf.gather(labels, indices)
 
         return steps.map(ordered, tf.data.AUTOTUNE).prefetch(2)
 
@@ -115,6 +115,7 @@ def make_dataset(
         images = augment.augment(fetch(indices), augmentations, key(order.AUGMENT))
         if crop:
             images = augment.random_crop(images, crop, key(order.CROP))
+        images = tf.cast(images, tf.float32)
         targets = tf.gather(labels, indices)
         if mixer:
             images, targets = mixer(images, targets, key(order.MIX))
@@ -135,7 +136,7 @@ def make_dataset(
 
 
 def _fetcher(split: Split, image_size: int, *, from_files: bool):
-    """A graph function from indices [B] to images float32 [B, H, W, 3]."""
+    """A graph function from indices [B] to images [B, H, W, 3]: uint8, or float32 if resized."""
     images = split.images
     sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1 and not image_size:
@@ -159,12 +160,12 @@ def _fetcher(split: Split, image_size: int, *, from_files: bool):
                 tf.uint8,
                 stateful=False,
             )
-        batch = tf.cast(tf.ensure_shape(batch, [indices.shape[0], *images[0].shape]), tf.float32)
+        batch = tf.ensure_shape(batch, [indices.shape[0], *images[0].shape])
         return resize(batch) if resize else batch
 
     def any_size(indices: tf.Tensor) -> tf.Tensor:
         def one(index: tf.Tensor) -> tf.Tensor:
-            return resize(tf.cast(read(index), tf.float32))
+            return resize(read(index))
 
         spec = tf.TensorSpec([image_size, image_size, 3], tf.float32)
         return tf.map_fn(one, indices, fn_output_signature=spec)

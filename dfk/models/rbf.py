@@ -2,7 +2,8 @@
 
 `SVC` computes its kernel one pair of rows at a time, which takes hours on the study's
 images. Here matrix products compute it, in blocks that bound the memory, and libsvm gets
-it ready-made: the same kernel but for rounding, hence the same machine.
+it ready-made: the same kernel but for rounding, hence the same machine. They are products of
+float32, which is also what libsvm keeps its kernel in.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-_BLOCK_ROWS, _BLOCK_BYTES = 1024, 2**28  # Of float64; a few such blocks live at a time.
+_BLOCK_ROWS, _BLOCK_BYTES = 1024, 2**28  # Of float32; a few such blocks live at a time.
 
 Progress = Callable[[Sequence], Iterable]
 
@@ -67,16 +67,14 @@ class Machine:
             penalty: scikit-learn's C.
             progress: wraps the list of blocks of the kernel matrix, as `tqdm` does.
         """
-        scaler = StandardScaler()
-        for block in blocks(*rows.shape):
-            scaler.partial_fit(rows[block])
-        kernel = _kernel_matrix(rows, scaler, progress)
+        mean, scale = _moments(rows)
+        kernel = _kernel_matrix(rows, mean, scale, progress)
         svc = SVC(C=penalty, kernel="precomputed").fit(kernel, labels)
         # For two classes, and only for two, scikit-learn turns libsvm's signs around.
         sign = -1.0 if len(svc.classes_) == 2 else 1.0
         return cls(
-            mean=scaler.mean_,
-            scale=scaler.scale_,
+            mean=mean,
+            scale=scale,
             vectors=rows[svc.support_],
             support=svc.n_support_,
             coefficients=sign * svc.dual_coef_,
@@ -104,19 +102,37 @@ class Machine:
 
 
 def blocks(rows: int, width: int) -> list[slice]:
-    """Cuts `rows` rows into blocks that are small as float64 [B, width]."""
-    size = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (8 * width)))
+    """Cuts `rows` rows into blocks that are small as float32 [B, width]."""
+    size = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * width)))
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
+def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What StandardScaler takes off and divides by, float64 [D] each; it divides by no zero."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    squares = np.zeros_like(mean)
+    for block in blocks(*rows.shape):
+        centred = _centred(rows[block], mean)
+        squares += np.einsum("ij,ij->j", centred, centred)
+    scale = np.sqrt(squares / len(rows))
+    # What a constant column differs from its mean by is rounding.
+    scale[scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 1.0
+    return mean, scale
+
+
+def _centred(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Subtracts in float64 and rounds once, float32 [N, D]."""
+    return np.subtract(rows, mean, out=np.empty(rows.shape, np.float32), casting="unsafe")
+
+
 def _standardised(rows: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    rows = rows - mean
-    rows /= scale
+    rows = _centred(rows, mean)
+    rows /= scale.astype(np.float32)
     return rows
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """exp(-|a - b|^2 / D) of all pairs of rows, float64 [N, D] and [M, D] -> [N, M]."""
+    """exp(-|a - b|^2 / D) of all pairs of rows, float32 [N, D] and [M, D] -> [N, M]."""
     # |a|^2 + |b|^2 - 2ab cancels little: standardised rows are about as long as far apart.
     kernel = a @ b.T
     kernel *= -2.0
@@ -126,14 +142,16 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.exp(kernel, out=kernel)
 
 
-def _kernel_matrix(rows: np.ndarray, scaler: StandardScaler, progress: Progress) -> np.ndarray:
+def _kernel_matrix(
+    rows: np.ndarray, mean: np.ndarray, scale: np.ndarray, progress: Progress
+) -> np.ndarray:
     """The kernel of all pairs of rows, float64 [N, N], each computed once."""
     matrix = np.empty((len(rows), len(rows)))
     pairs = list(itertools.combinations_with_replacement(blocks(*rows.shape), 2))
     for i, j in progress(pairs):
         if i == j:  # The first of the pairs with this i
-            a = _standardised(rows[i], scaler.mean_, scaler.scale_)
-        b = a if i == j else _standardised(rows[j], scaler.mean_, scaler.scale_)
+            a = _standardised(rows[i], mean, scale)
+        b = a if i == j else _standardised(rows[j], mean, scale)
         matrix[i, j] = _kernel(a, b)
         matrix[j, i] = matrix[i, j].T
     return matrix

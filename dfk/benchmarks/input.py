@@ -1,0 +1,86 @@
+"""The input pipeline with the study's augmentation and mixing, beside a PyTorch DataLoader."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from dfk.benchmarks import pictures
+from dfk.benchmarks.contest import Contestant, Measured, contest
+from dfk.benchmarks.rows import Row, ratio, rounded
+
+_IMAGES, _SIDE, _BATCH, _WORKERS = 4096, 100, 64, 2
+_AUGMENT = ("flip", "rotate=10", "jitter=0.1", "blur=2")
+_ALPHA = 0.2
+
+
+def rows(full: bool) -> list[Row]:
+    """Images per second through the pipeline, all workers warm, and how that compares."""
+    with tempfile.TemporaryDirectory(prefix="dfk-benchmark-") as folder:
+        pictures.write(Path(folder), pictures.images(_IMAGES, _SIDE))
+        ours = Contestant("tf.data, an epoch in batches", our_epoch)
+        needs = ["torch"]
+        rivals = [
+            Contestant(
+                f"PyTorch DataLoader with {_WORKERS} workers, {what}",
+                torch_epoch,
+                {"folder": folder, "decoded": decoded},
+                needs,
+            )
+            for what, decoded in (("decoding each time", False), ("images in memory", True))
+        ]
+        results = contest(ours, rivals, rounds=5 if full else 3)
+    what = "input, flip rotate jitter blur, CutMix MixUp"
+    return [
+        Row(f"{what}: images/s", rounded(_IMAGES / results[0].ours)),
+        *(
+            ratio(f"{what}: x {result.name}", [result], required)
+            for result, required in zip(results, (3.0, None), strict=True)
+        ),
+    ]
+
+
+def our_epoch() -> Measured:
+    """An epoch of dfk's pipeline, whose images are in memory after the first."""
+    from dfk.data import augment
+    from dfk.data.mixing import make_mixer
+    from dfk.data.pipeline import make_dataset
+
+    dataset = make_dataset(
+        split=pictures.split(pictures.images(_IMAGES, _SIDE)),
+        classes=pictures.CLASSES,
+        batch_size=_BATCH,
+        training=True,
+        augmentations=augment.parse(_AUGMENT),
+        mixer=make_mixer(_ALPHA, _ALPHA, 0.5),
+        class_weight=[1.0, 1.0, 1.0, 1.0, 2.7],
+    )
+
+    def epoch() -> None:
+        for _ in dataset:
+            pass
+
+    return epoch
+
+
+def torch_epoch(*, folder: str, decoded: bool) -> Measured:
+    """An epoch of a DataLoader whose workers do the same with Pillow."""
+    import torch
+
+    from dfk.benchmarks import torch_input
+
+    loader = torch.utils.data.DataLoader(
+        torch_input.Augmented(sorted(Path(folder).iterdir()), decoded),
+        batch_size=_BATCH,
+        shuffle=True,
+        drop_last=True,
+        num_workers=_WORKERS,
+        persistent_workers=True,
+        collate_fn=torch_input.Mixed(_ALPHA, pictures.CLASSES),
+    )
+
+    def epoch() -> None:
+        for _ in loader:
+            pass
+
+    return epoch

@@ -1,0 +1,62 @@
+"""How fast this machine multiplies matrices, and how much of that a network could ask for."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+_SIDE, _ROUNDS = 2048, 8
+
+
+@functools.cache
+def rate(precision: str) -> float:
+    """The best rate of a product of square matrices, FLOP/s, in `float32` or `mixed_bfloat16`."""
+    import tensorflow as tf
+
+    dtype = tf.float32 if precision == "float32" else tf.bfloat16
+    matrix = tf.cast(tf.random.uniform([_SIDE, _SIDE]), dtype)
+    multiply = tf.function(lambda: tf.matmul(matrix, matrix)[0, 0])
+    multiply()
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        multiply().numpy()
+        return time.perf_counter() - start
+
+    return 2 * _SIDE**3 / min(seconds() for _ in range(_ROUNDS))
+
+
+def inference_flops(network, side: int) -> float:
+    """Of the convolutions and dense layers for one image, a multiplication and addition as two.
+
+    Args:
+        network: a functional Keras model from images [N, H, W, 3].
+        side: of the images, in pixels.
+    """
+    return sum(_flops(network, side).values())
+
+
+@functools.cache
+def training_flops(name: str, side: int) -> float:
+    """Of a training step per image: forward, and backward to weights and to all inputs but the
+    images.
+    """
+    from dfk import models
+
+    network = models.network_of(models.BUILDERS[name](input_shape=(None, None, 3)))
+    first, *rest = _flops(network, side).values()
+    return 2 * first + 3 * sum(rest)
+
+
+def _flops(network, side: int) -> dict[str, float]:
+    import keras
+    import numpy as np
+
+    layers = [x for x in network.layers if isinstance(x, keras.layers.Conv2D | keras.layers.Dense)]
+    outputs = keras.Model(network.input, [layer.output for layer in layers])
+    answers = outputs(np.zeros((1, side, side, 3), np.float32))
+    # The last axis of a kernel is that of the output, so a value of it costs the rest of them.
+    return {
+        layer.name: 2.0 * np.prod(answer.shape[:-1]) * np.prod(layer.kernel.shape)
+        for layer, answer in zip(layers, answers, strict=True)
+    }
