@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from dfk import loop, models, runs, strategy
+from dfk import features, loop, models, runs, strategy
 from dfk.callbacks import (
     AverageWeights,
     Checkpoint,
@@ -66,10 +66,14 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
             continue
         if config.model == "vgg16":
             models.set_trainable_from(model, phase.trainable_from)
+        idle = config.model == "vgg16" and not phase.trainable_from
+        ahead = idle and features.stay_the_same(config)
+        fitted = features.head_of(model) if ahead else network
         if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
-            checkpoint.restore_best(network)
+            checkpoint.restore_best(fitted)
         else:
-            _fit_phase(config, data, network, phase, policies, checkpoint)
+            seen = features.of_images(config, data, model) if ahead else (config, data)
+            _fit_phase(*seen, fitted, phase, policies, checkpoint)
         checkpoint.end_phase(network)
         strategy.wait_for_all()  # The next phase reads what the chief has written.
     return checkpoint.saved

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from dfk import callbacks, config, models, phases, runs, training
+from dfk import callbacks, config, features, models, phases, runs, training
 from dfk.errors import UsageError
 from tests.datasets import write_kaggle
 
@@ -104,6 +104,44 @@ def test_phases_resume_as_if_never_interrupted(fine_tuned, data_dir, tmp_path, m
     training.run(settings)
     for name in (runs.HISTORY, runs.PREDICTIONS):
         assert (settings.run_dir / name).read_text() == (run_dir / name).read_text()
+
+
+def test_features_computed_once_train_the_head_as_the_base_in_every_epoch(
+    fine_tuned, data_dir, tmp_path, monkeypatch
+):
+    flags = [*fine_tuned[1], "--head_epochs=2", "--augment=", "--class_weight=1:2", "--ema=0.9"]
+    computed, of_images = [], features.of_images
+    monkeypatch.setattr(features, "of_images", lambda *a: computed.append(a) or of_images(*a))
+    settings = _config(data_dir, tmp_path, "--experiment=once", *flags)
+    training.run(settings)
+    assert len(computed) == 1
+    monkeypatch.setattr(features, "stay_the_same", lambda config: False)
+    plain = _config(data_dir, tmp_path, "--experiment=plain", *flags)
+    training.run(plain)
+    histories = [
+        np.loadtxt(run.run_dir / runs.HISTORY, delimiter=",", skiprows=1)
+        for run in (settings, plain)
+    ]
+    np.testing.assert_allclose(*histories, rtol=1e-3)
+
+
+def test_the_head_resumes_on_its_features(fine_tuned, data_dir, tmp_path, monkeypatch):
+    flags = [*fine_tuned[1], "--head_epochs=3", "--augment="]
+    whole = _config(data_dir, tmp_path, "--experiment=whole", *flags)
+    training.run(whole)
+    parts = _config(data_dir, tmp_path, "--experiment=parts", "--resume", *flags)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    # Within the phase, and as its last epoch has ended
+    for stop, action in (("on_epoch_begin", _interrupt(1)), ("on_train_end", interrupt)):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(callbacks.Progress, stop, action)
+            training.run(parts)
+    training.run(parts)
+    for name in (runs.HISTORY, runs.PREDICTIONS):
+        assert (parts.run_dir / name).read_text() == (whole.run_dir / name).read_text()
 
 
 def _interrupt(at: int):

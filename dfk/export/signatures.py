@@ -74,7 +74,7 @@ class Served:
         """Writes the SavedModel with its two signatures; the dense part is its `tpu_func`."""
         module = tf.Module()
         module.dense = self._dense
-        # What it computes with: a SavedModel keeps the variables that it can reach.
+        # Those of an ensemble's combiner: a SavedModel keeps the variables that it can reach.
         module.weights = list(self._dense.get_concrete_function().graph.variables)
         options = tf.saved_model.SaveOptions(function_aliases={"tpu_func": module.dense})
         signatures = {BYTES: self.serve_bytes, IMAGES: self.serve_images}

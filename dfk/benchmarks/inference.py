@@ -1,0 +1,126 @@
+"""The exported ensemble beside ONNX Runtime and OpenVINO running the same network."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from dfk import hardware
+from dfk.benchmarks import machine
+from dfk.benchmarks.contest import Contestant, Measured, contest
+from dfk.benchmarks.rows import Row, ratio, rounded
+
+_SIDE = 100
+# By batch, how often each contestant runs: enough for a p99 where requests are small.
+_ROUNDS = {1: 100, 8: 40, 64: 5}
+
+
+def rows(full: bool) -> list[Row]:
+    """Exports an ensemble of DeepFakeNet and VGG16 and runs it on batches of several sizes."""
+    found = []
+    with tempfile.TemporaryDirectory(prefix="dfk-benchmark-") as scratch:
+        folder = Path(scratch)
+        flops, note = _prepare(folder)
+        for batch, rounds in _ROUNDS.items():
+            found += _rows(folder, batch, rounds * (3 if full else 1), flops, note)
+    return found
+
+
+def _rows(folder: Path, batch: int, rounds: int, flops: float, note: str) -> list[Row]:
+    precision = hardware.resolve_precision("auto")
+    (exported,) = (folder / "saved_model").glob("[0-9]*")
+    arguments = {"batch": batch}
+    ours = Contestant(
+        f"dfk {precision}, batch {batch}", saved_model, {"folder": str(exported), **arguments}
+    )
+    twin = {"file": str(folder / "ensemble.onnx"), **arguments}
+    rivals = [
+        Contestant("ONNX Runtime", onnx_runtime, twin, ["onnx", "onnxruntime"]),
+        Contestant("OpenVINO", openvino, twin, ["onnx", "openvino"]),
+    ]
+    measured = contest(ours, rivals, rounds=rounds)
+    what = f"ensemble of DeepFakeNet and VGG16 at {_SIDE}, batch {batch}"
+    speed = batch / measured.median
+    return [
+        Row(f"{what}: images/s", rounded(speed)),
+        Row(f"{what}: p99, ms", rounded(1000 * measured.p99)),
+        Row(
+            f"{what}: share of the {precision} matrix rate",
+            rounded(speed * flops / machine.rate(precision)),
+        ),
+        *(
+            ratio(f"{what}: x {result.name}", [result], 1.0)._replace(note=result.problem or note)
+            for result in measured.results
+        ),
+    ]
+
+
+def _prepare(folder: Path) -> tuple[float, str]:
+    """Writes the SavedModel and the ONNX file; returns the FLOPs of an image, and a note."""
+    import keras
+
+    from dfk import export, models
+
+    keras.utils.set_random_seed(0)
+    shape = (None, None, 3)
+    # Fresh weights answer huge logits, whose softmax would show every rounding.
+    members = [
+        models.BUILDERS[name](input_shape=shape, temperature=100.0)
+        for name in ("deepfakenet", "vgg16")
+    ]
+    ensemble = models.Ensemble(members, method="confidence")
+    file = folder / "ensemble.keras"
+    ensemble.save(file)
+    precision = hardware.resolve_precision("auto")
+    export.export(file, folder / "saved_model", precision=precision)
+    flops = sum(machine.inference_flops(models.network_of(m), _SIDE) for m in members)
+    try:
+        from dfk.benchmarks import onnx_twin
+    except ImportError:
+        return flops, ""
+    onnx_twin.write(ensemble, _SIDE, folder / "ensemble.onnx")
+    return flops, "OpenVINO computes in bfloat16 where dfk does, ONNX Runtime in float32"
+
+
+def _images(batch: int) -> np.ndarray:
+    shape = (batch, _SIDE, _SIDE, 3)
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def saved_model(*, folder: str, batch: int) -> Measured:
+    """A request for pixels to the SavedModel, as TF Serving runs it."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(folder)
+    function, images = loaded.signatures["serve_images"], tf.constant(_images(batch))
+
+    def run() -> np.ndarray:
+        _ = loaded  # It keeps the variables.
+        return function(images=images)["probabilities"].numpy()
+
+    return run
+
+
+def onnx_runtime(*, file: str, batch: int) -> Measured:
+    """The same in ONNX Runtime, with as many threads as cores."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = hardware.cores()
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    images = _images(batch)
+    return lambda: session.run(None, {"images": images})[0]
+
+
+def openvino(*, file: str, batch: int) -> Measured:
+    """The same in OpenVINO with its defaults for one request at a time."""
+    import openvino as ov
+
+    core = ov.Core()
+    model = core.read_model(file)
+    model.reshape([batch, _SIDE, _SIDE, 3])
+    compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+    request, images = compiled.create_infer_request(), _images(batch)
+    return lambda: request.infer({"images": images})[0]
