@@ -27,7 +27,7 @@ COMMANDS = {
     "compare": "test whether two models differ, and on which images",
     "info": "tell what a model is and where it comes from",
     "export": "write a model as a SavedModel for TensorFlow Serving",
-    "benchmark": "put an exported model under load",
+    "benchmark": "measure speed beside what else could be used",
 }
 
 _EXAMPLE = "dfk train --data_dir=demo --image_size=64 --epochs=2"

@@ -87,19 +87,24 @@ class Runner:
         self._process.start()
         theirs.close()
 
-    def answer(self) -> float:
-        """What it has to say: the seconds of a run, or zero once it is ready."""
+    def answer(self) -> tuple[float, Any]:
+        """Seconds, and a value: of a run, or of nothing once it is ready."""
         try:
             answer = self._pipe.recv()
         except EOFError:
             self._process.join()
-            raise _CannotRunError(f"ended with {self._process.exitcode}") from None
+            code = self._process.exitcode
+            raise _CannotRunError(f"its process ended with exit code {code}") from None
         if isinstance(answer, str):
             raise _CannotRunError(answer)
         return answer
 
     def run(self) -> float:
         """Runs it once; returns the seconds that took."""
+        return self.run_for_value()[0]
+
+    def run_for_value(self) -> tuple[float, Any]:
+        """Runs it once; returns the seconds that took, and the number that it answered, if any."""
         self._pipe.send("run")
         return self.answer()
 
@@ -163,6 +168,20 @@ def _duel(ours: Runner, other: Contestant, rounds: int, seconds: list[float]) ->
     return Result(other.name, statistics.median(rival) / statistics.median(own))
 
 
+def once(contestant: Contestant) -> tuple[float, Any]:
+    """Runs dfk's contestant a single time; returns the seconds, and the number it answered.
+
+    Raises:
+        RuntimeError: if it fails.
+    """
+    logging.info("  %s", contestant.name)
+    try:
+        with ready(contestant, warm_up=0) as runner:
+            return runner.run_for_value()
+    except _CannotRunError as error:
+        raise RuntimeError(f"{contestant.name}: {error}") from error
+
+
 def _serve(pipe: Connection, contestant: Contestant) -> None:
     """The contestant's process: prepares it, then runs it as often as the pipe says."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -172,11 +191,12 @@ def _serve(pipe: Connection, contestant: Contestant) -> None:
     os.dup2(silent, 2)
     try:
         run = contestant.make(**contestant.arguments)
-        pipe.send(0.0)
+        pipe.send((0.0, None))
         while pipe.recv():
             start = time.perf_counter()
-            run()
-            pipe.send(time.perf_counter() - start)
+            value = run()
+            seconds = time.perf_counter() - start
+            pipe.send((seconds, value if isinstance(value, int | float) else None))
     except EOFError:  # No more runs are wanted.
         return
     except Exception as error:

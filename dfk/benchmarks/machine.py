@@ -1,9 +1,12 @@
-"""How fast this machine multiplies matrices, and how much of that a network could ask for."""
+"""What this machine is, how fast it multiplies matrices, and how much of that a network asks."""
 
 from __future__ import annotations
 
+import datetime
 import functools
 import time
+
+from dfk import hardware
 
 _SIDE, _ROUNDS = 2048, 8
 
@@ -24,6 +27,21 @@ def rate(precision: str) -> float:
         return time.perf_counter() - start
 
     return 2 * _SIDE**3 / min(seconds() for _ in range(_ROUNDS))
+
+
+def describe() -> str:
+    """A line with the CPU, its matrix rates, the versions and the day."""
+    import keras
+    import tensorflow as tf
+
+    rates = ", ".join(
+        f"{name} {rate(precision) / 1e9:.0f} GFLOP/s"
+        for name, precision in (("float32", "float32"), ("bfloat16", "mixed_bfloat16"))
+    )
+    return (
+        f"{hardware.cpu()}, {hardware.cores()} cores, matrices in {rates}; "
+        f"TensorFlow {tf.__version__}, Keras {keras.__version__}; {datetime.date.today()}"
+    )
 
 
 def inference_flops(network, side: int) -> float:

@@ -1,12 +1,23 @@
-"""Measures dfk on this machine. So far one thing: serve, an exported model under load.
+"""Measures dfk on this machine beside what people would use instead.
 
-`serve` starts tensorflow_model_server where it is on the PATH, else a stand-in that speaks the same
-protocol, on loopback. Clients send requests of one to four images, a tenth of which are broken, and
-check every row that comes back. MODEL is a run's folder that was exported, or the folder of the
-versions.
+Each alternative runs in turn with dfk, each in a process of its own; what counts is the ratio
+of their medians. Alternatives that are not installed are skipped by name:
+pip install 'dfk[bench]' brings PyTorch, ONNX Runtime and OpenVINO. Without PART all parts are
+measured, in under 15 minutes on two cores. Leave the machine alone meanwhile.
+
+parts:
+  train      a step and an epoch of DeepFakeNet and VGG16, and VGG16's head on a frozen base
+  input      the input pipeline
+  svm        the SVM on pixels
+  inference  an exported ensemble
+  serve      an exported model under load: MODEL, a run's folder that was exported or the folder
+             of the versions, or one made for the purpose. tensorflow_model_server serves it
+             where it is on the PATH, else a stand-in that speaks the same protocol.
+  cli        the command's start, and how time and memory grow with the data
 
 Examples:
-  dfk benchmark serve runs/ensemble
+  dfk benchmark
+  dfk benchmark input --full
   dfk benchmark serve runs/ensemble --clients=8 --requests=2000 --format=json
 """
 
@@ -14,33 +25,51 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 
+from dfk.benchmarks.parts import PARTS, measure
+from dfk.benchmarks.rows import Row, table
 from dfk.cli import prepare_logging
 from dfk.commands.parser import Parser, positive
+from dfk.errors import UsageError
 
 
 def main(arguments: list[str]) -> int:
     """Runs a benchmark and prints its rows; returns 1 if what is required is not met, else 0."""
     options = _parse(arguments)
     prepare_logging()
-    from dfk.serving import benchmark
+    from dfk.benchmarks import machine
 
-    rows = benchmark.serve(options.model, clients=options.clients, requests=options.requests)
+    rows, header = [], machine.describe()
+    if options.format == "table":
+        print(header, flush=True)
+    for part, measured in _measured(options):
+        rows += measured
+        if options.format == "table":
+            print(f"\n{part}\n{table(measured)}", flush=True)
     if options.format == "json":
-        print(json.dumps({"rows": rows}, indent=2))
-    else:
-        for row in rows:
-            required = "" if row["required"] is None else f"  required {row['required']}"
-            verdict = {True: "  met", False: "  NOT MET", None: ""}[row["met"]]
-            print(f"{row['name']:32} {row['measured']}{required}{verdict}")
-    return 0 if all(row["met"] is not False for row in rows) else 1
+        print(json.dumps({"rows": [row.as_json() for row in rows], "machine": header}, indent=2))
+    return 0 if all(row.met is not False for row in rows) else 1
+
+
+def _measured(options: argparse.Namespace) -> Iterator[tuple[str, list[Row]]]:
+    if options.model is None:
+        return measure([options.part] if options.part else list(PARTS), full=options.full)
+    from dfk.benchmarks import serve
+
+    rows = serve.serve(options.model, clients=options.clients, requests=options.requests)
+    return iter([("serve", rows)])
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("benchmark", __doc__)
-    parser.add_argument("what", choices=["serve"], help="what to measure")
-    parser.add_argument("model", metavar="MODEL", help="an exported run, or its saved_model folder")
-    parser.add_argument("--clients", type=positive, default=8, help="that send at the same time")
+    parser.add_argument("part", choices=list(PARTS), nargs="?", metavar="PART", help="see above")
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="of serve, see above")
+    parser.add_argument("--full", action="store_true", help="more rounds, larger data, all rivals")
+    parser.add_argument("--clients", type=positive, default=8, help="that send MODEL requests")
     parser.add_argument("--requests", type=positive, default=2000, help="of all clients together")
     parser.add_argument("--format", choices=["table", "json"], default="table")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.model is not None and options.part != "serve":
+        raise UsageError(f"only serve takes a MODEL, not {options.part}")
+    return options

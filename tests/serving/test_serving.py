@@ -91,7 +91,7 @@ def test_the_curl_line_of_the_readme(exported, server, tmp_path):
 def test_the_benchmark_measures_a_served_model(exported, server, capfd, monkeypatch):
     # The server that runs already: another takes seconds to start.
     there = contextlib.nullcontext(server)
-    monkeypatch.setattr("dfk.serving.benchmark.serving", lambda folder, name: there)
+    monkeypatch.setattr("dfk.benchmarks.serve.serving", lambda folder, name: there)
     arguments = ["benchmark", "serve", str(exported.parent), "--requests=20", "--format=json"]
     assert cli.main(arguments) == 0
     rows = {row["name"]: row for row in json.loads(capfd.readouterr().out)["rows"]}

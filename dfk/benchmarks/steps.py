@@ -1,4 +1,4 @@
-"""A training step beside stock Keras' and PyTorch's."""
+"""Training steps beside stock Keras' and PyTorch's."""
 
 from __future__ import annotations
 

@@ -1,0 +1,79 @@
+"""What dfk is measured against computes the same."""
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+from dfk import models
+from dfk.benchmarks import machine, onnx_twin, stock
+from tests.networks import network
+from tests.pictures import noise
+
+IMAGES = np.stack([noise(32, 32, seed) for seed in range(4)])
+
+
+def native(name):
+    make = models.BUILDERS[name]
+    return network(None, make=make, **({"filters": (32, 64, 128)} if name == "deepfakenet" else {}))
+
+
+@pytest.mark.parametrize("name", ["deepfakenet", "vgg16"])
+def test_the_stock_networks_answer_and_learn_as_dfks(name):
+    ours = models.network_of(native(name))
+    theirs = getattr(stock, name)("float32", classes=3)
+    theirs.set_weights(ours.get_weights())
+    labels = tf.one_hot([0, 1, 2, 0], 3)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    logits, gradients = [], []
+    for model in (ours, theirs):
+        with tf.GradientTape() as tape:
+            logits.append(model(IMAGES.astype(np.float32), training=False))
+            value = loss(labels, logits[-1])
+        gradients.append(tape.gradient(value, model.trainable_variables))
+    np.testing.assert_allclose(*logits, atol=1e-3)
+    for own, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(own, other, atol=1e-3 * float(tf.reduce_max(tf.abs(own))))
+
+
+def test_the_onnx_file_answers_as_the_ensemble(tmp_path):
+    ensemble = models.Ensemble([native("deepfakenet"), native("vgg16")], temperature=0.7)
+    combine = models.network_of(ensemble).get_layer("combine")
+    combine.get_layer("blend").log_weights.assign([0.3, -0.5])
+    combine.get_layer("logits").log_scale.assign(0.4)
+    onnx_twin.write(ensemble, 32, tmp_path / "ensemble.onnx")
+    session = onnxruntime.InferenceSession(
+        tmp_path / "ensemble.onnx", providers=["CPUExecutionProvider"]
+    )
+    (answers,) = session.run(None, {"images": IMAGES})
+    expected = ensemble.predict_on_batch(IMAGES.astype(np.float32))
+    assert expected.std(axis=0).max() > 0.1
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
+
+
+def test_a_layer_without_a_twin_is_refused(tmp_path):
+    members = [native("deepfakenet"), network(None, make=models.ResidualNet)]
+    with pytest.raises(ValueError, match="no ONNX twin of"):
+        onnx_twin.write(models.Ensemble(members), 32, tmp_path / "ensemble.onnx")
+
+
+@pytest.mark.parametrize("name", ["deepfakenet", "vgg16"])
+def test_the_torch_networks_have_the_same_weights(name):
+    pytest.importorskip("torch", reason="comes with the extra bench")
+    from dfk.benchmarks import torch_networks
+
+    ours = models.network_of(native(name))
+    theirs = getattr(torch_networks, name)(classes=3)
+    count = sum(parameter.numel() for parameter in theirs.parameters())
+    assert count == sum(np.prod(variable.shape) for variable in ours.trainable_variables)
+
+
+def test_flops_are_counted_by_hand():
+    # 3x3 convolutions of 32x32, 16x16 and 8x8 pixels, and the dense layer of 5 classes
+    pairs = [(1024, 3, 32), (1024, 32, 32), (256, 32, 64), (256, 64, 64), (64, 64, 128)]
+    products = [9 * pixels * a * b for pixels, a, b in [*pairs, (64, 128, 128)]] + [128 * 5]
+    model = models.network_of(models.DeepFakeNet(input_shape=(None, None, 3)))
+    assert machine.inference_flops(model, 32) == 2 * sum(products)
+    # Backward costs as much again for the weights and for the inputs; images need no gradient.
+    assert machine.training_flops("deepfakenet", 32) == 6 * sum(products) - 2 * products[0]
