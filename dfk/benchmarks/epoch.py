@@ -29,12 +29,12 @@ _TRAININGS = {
         "deepfakenet",
         64,
         32,
-        60,
+        40,
         ("flip", "rotate=10", "jitter=0.1", "blur=2"),
         0.0,
         (1, 1, 1, 1, 2.7),
     ),
-    "vgg16": Training("vgg16", 48, 64, 12, ("flip",), 0.2, (1, 1, 1, 1, 1.7)),
+    "vgg16": Training("vgg16", 48, 64, 8, ("flip",), 0.2, (1, 1, 1, 1, 1.7)),
 }
 
 
@@ -53,7 +53,7 @@ def rows(full: bool) -> list[Row]:
 
 
 def fit(*, name: str, fed: bool) -> Measured:
-    """An epoch of Keras' `fit`, fed by the pipeline or the same batch again and again."""
+    """An epoch of Keras' `fit`, fed by the pipeline or with finished batches from memory."""
     import keras
 
     from dfk import models
@@ -84,5 +84,5 @@ def fit(*, name: str, fed: bool) -> Measured:
         class_weight=training.class_weight,
     )
     if not fed:
-        dataset = dataset.take(1).cache().repeat(training.steps)
+        dataset = dataset.cache()  # Filled by the run that warms up
     return lambda: network.fit(dataset, epochs=1, shuffle=False, verbose=0)
