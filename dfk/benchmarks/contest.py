@@ -73,7 +73,11 @@ class Contest(NamedTuple):
 
 
 class _CannotRunError(Exception):
-    """A contestant could not be measured; the message says why."""
+    """A contestant could not be measured; the message says why, `runner` which, if it started."""
+
+    def __init__(self, message: str, runner: Runner | None = None):
+        super().__init__(message)
+        self.runner = runner
 
 
 class Runner:
@@ -94,9 +98,9 @@ class Runner:
         except EOFError:
             self._process.join()
             code = self._process.exitcode
-            raise _CannotRunError(f"its process ended with exit code {code}") from None
+            raise _CannotRunError(f"its process ended with exit code {code}", self) from None
         if isinstance(answer, str):
-            raise _CannotRunError(answer)
+            raise _CannotRunError(answer, self)
         return answer
 
     def run(self) -> float:
@@ -143,11 +147,7 @@ def contest(ours: Contestant, others: Sequence[Contestant] = (), *, rounds: int)
         RuntimeError: if dfk's own contestant fails, which is a fault of dfk.
     """
     logging.info("  %s", ours.name)
-    with contextlib.ExitStack() as stack:
-        try:
-            runner = stack.enter_context(ready(ours))
-        except _CannotRunError as error:
-            raise RuntimeError(f"{ours.name}: {error}") from error
+    with _must_run(ours, warm_up=1) as runner:
         seconds: list[float] = []
         results = [_duel(runner, other, rounds, seconds) for other in others]
         if not seconds:
@@ -158,12 +158,16 @@ def contest(ours: Contestant, others: Sequence[Contestant] = (), *, rounds: int)
 def _duel(ours: Runner, other: Contestant, rounds: int, seconds: list[float]) -> Result:
     """Runs both in turn; adds what dfk took to `seconds`."""
     logging.info("  %s", other.name)
+    own, rival = [], []
     try:
         with ready(other) as theirs:
-            pairs = [(ours.run(), theirs.run()) for _ in range(rounds)]
+            for _ in range(rounds):
+                own.append(ours.run())
+                rival.append(theirs.run())
     except _CannotRunError as error:
+        if error.runner is ours:
+            raise
         return Result(other.name, None, str(error))
-    own, rival = zip(*pairs, strict=True)
     seconds += own
     return Result(other.name, statistics.median(rival) / statistics.median(own))
 
@@ -175,9 +179,15 @@ def once(contestant: Contestant) -> tuple[float, Any]:
         RuntimeError: if it fails.
     """
     logging.info("  %s", contestant.name)
+    with _must_run(contestant, warm_up=0) as runner:
+        return runner.run_for_value()
+
+
+@contextlib.contextmanager
+def _must_run(contestant: Contestant, warm_up: int) -> Iterator[Runner]:
     try:
-        with ready(contestant, warm_up=0) as runner:
-            return runner.run_for_value()
+        with ready(contestant, warm_up) as runner:
+            yield runner
     except _CannotRunError as error:
         raise RuntimeError(f"{contestant.name}: {error}") from error
 

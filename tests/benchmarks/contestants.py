@@ -15,9 +15,13 @@ def sleeper(*, seconds):
 
 
 def broken(*, when):
-    """Fails as it is made, as it runs, or by the end of its process."""
+    """Fails as it is made, as it runs, as it runs again, or by the end of its process."""
+    runs = []
 
     def run():
+        runs.append(run)
+        if when == "again" and len(runs) == 1:
+            return
         if when == "run":
             raise ValueError("out of order\nand more")
         os._exit(3)

@@ -42,9 +42,13 @@ def test_a_rival_that_fails_says_why_and_stops_no_one(when, problem):
     assert slow.ratio > 1
 
 
-def test_dfk_itself_must_run():
-    with pytest.raises(RuntimeError, match="ours: ValueError: out of order"):
-        contest(Contestant("ours", broken, {"when": "run"}), [SLOW], rounds=1)
+@pytest.mark.parametrize(
+    ("when", "problem"),
+    [("run", "ValueError: out of order"), ("again", "its process ended with exit code 3")],
+)
+def test_dfk_itself_must_run(when, problem):
+    with pytest.raises(RuntimeError, match=f"ours: {problem}"):
+        contest(Contestant("ours", broken, {"when": when}), [SLOW], rounds=1)
 
 
 def test_once_gives_the_number_that_a_run_answers_in_another_process():
