@@ -16,8 +16,8 @@ parts:
   cli        the command's start, and how time and memory grow with the data
 
 Examples:
-  dfk benchmark
   dfk benchmark input --full
+  dfk benchmark --format=json
   dfk benchmark serve runs/ensemble --clients=8 --requests=2000 --format=json
 """
 
