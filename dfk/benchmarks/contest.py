@@ -12,6 +12,7 @@ import importlib.util
 import math
 import multiprocessing
 import os
+import pickle
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,7 +88,7 @@ class Runner:
         self.name = contestant.name
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, contestant))
+        self._process = context.Process(target=_serve, args=(theirs, pickle.dumps(contestant)))
         self._process.start()
         theirs.close()
 
@@ -192,14 +193,14 @@ def _must_run(contestant: Contestant, warm_up: int) -> Iterator[Runner]:
         raise RuntimeError(f"{contestant.name}: {error}") from error
 
 
-def _serve(pipe: Connection, contestant: Contestant) -> None:
+def _serve(pipe: Connection, pickled: bytes) -> None:
     """The contestant's process: prepares it, then runs it as often as the pipe says."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # What libraries say while they start and compile is not the benchmark's.
+    # What libraries say while they are imported, start and compile is not the benchmark's.
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
     try:
+        contestant = pickle.loads(pickled)
         run = contestant.make(**contestant.arguments)
         pipe.send((0.0, None))
         while pipe.recv():

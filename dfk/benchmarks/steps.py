@@ -34,9 +34,14 @@ _RACES = (
 
 
 def rows(full: bool) -> list[Row]:
-    """Each network's step; without `full` the first ranks PyTorch's variants for the others."""
+    """Each network's step, in `full` beside all of PyTorch's variants.
+
+    Else those in dfk's own precision meet the first network, and the fastest two the others.
+    """
     precision = hardware.resolve_precision("auto")
     found, variants = [], _torch_variants()
+    if not full:  # The other precision has always been the slower one.
+        variants = [v for v in variants if v[1]["bfloat16"] == (precision != "float32")]
     for race in _RACES:
         common = {"network": race.network, "side": race.side, "batch": _BATCH}
         ours = Contestant("dfk", keras_step, common | {"precision": precision, "stock": False})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -268,10 +269,18 @@ def list_images(folder: Path) -> dict[str, list[Path]]:
     """Image files right inside `folder` by their stem; one listing instead of a stat per id."""
     files: dict[str, list[Path]] = {}
     if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
+        for path, is_file in _listing(folder):
+            if path.suffix.lower() in SUFFIXES and is_file:
                 files.setdefault(path.stem, []).append(path)
     return files
+
+
+def _listing(folder: Path) -> list[tuple[Path, bool]]:
+    """What lies right inside a folder, by name, and whether each is a file."""
+    # Names sort ten times as fast as paths, and the entries know what they are without a stat.
+    with os.scandir(folder) as entries:
+        found = sorted((entry.name, entry.is_file()) for entry in entries)
+    return [(folder / name, is_file) for name, is_file in found]
 
 
 def _read_folders(data_dir: Path, split: str, problems: list[Problem]) -> list[_Row] | None:
@@ -295,8 +304,8 @@ def _read_folders(data_dir: Path, split: str, problems: list[Problem]) -> list[_
 
 def _folder_rows(folder: Path, label: str, data_dir: Path) -> list[_Row]:
     rows, others = [], set()
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+    for path, is_file in _listing(folder):
+        if path.suffix.lower() in SUFFIXES and is_file:
             # With its class and suffix: two classes may use the same file names.
             image_id = f"{label}/{path.name}" if label else path.name
             rows.append(_Row(image_id, path, label, str(path.relative_to(data_dir))))
