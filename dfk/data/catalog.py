@@ -7,12 +7,14 @@ wrong is collected, so that a user sees all of it at once.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import gc
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,23 @@ class Catalog:
     fingerprint: str = ""
 
 
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keeps Python from searching for cycles: among ever more rows, which have none.
+
+    Each search passes over all of them (and over TensorFlow's objects), so the time would grow
+    faster than the rows.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collector()
 def read(data_dir: str | Path) -> Catalog:
     """Reads a folder in either layout; no image is opened.
 

@@ -1,5 +1,6 @@
 """A folder is read as it is, or all that is wrong with it is named by file and line."""
 
+import gc
 import hashlib
 from collections import Counter
 
@@ -402,3 +403,16 @@ def test_limit_takes_the_same_images_of_each_split_however_many(kaggle):
     }
     for split in SPLITS:
         assert _names(few, split).items() < _names(more, split).items()
+
+
+def test_reading_leaves_pythons_collector_as_it_was(tmp_path):
+    write_kaggle(tmp_path)
+    catalog.read(tmp_path)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with pytest.raises(DataError):
+            catalog.read(tmp_path / "missing")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
