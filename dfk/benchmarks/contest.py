@@ -141,8 +141,17 @@ def ready(contestant: Contestant, warm_up: int = 1) -> Iterator[Runner]:
         runner.stop()
 
 
-def contest(ours: Contestant, others: Sequence[Contestant] = (), *, rounds: int) -> Contest:
-    """Measures dfk in turn with each of the others, `rounds` times; alone if none of them runs.
+def contest(
+    ours: Contestant, others: Sequence[Contestant] = (), *, rounds: int, at_once: int = 1
+) -> Contest:
+    """Measures dfk in turn with each of the others; alone if none of them runs.
+
+    Args:
+        ours: dfk.
+        others: its rivals.
+        rounds: how often each has its turn.
+        at_once: how often it runs in a turn. The threads of some libraries wait busily for a
+            while after a run, which costs the next contestant's first.
 
     Raises:
         RuntimeError: if dfk's own contestant fails, which is a fault of dfk.
@@ -150,21 +159,23 @@ def contest(ours: Contestant, others: Sequence[Contestant] = (), *, rounds: int)
     logging.info("  %s", ours.name)
     with _must_run(ours, warm_up=1) as runner:
         seconds: list[float] = []
-        results = [_duel(runner, other, rounds, seconds) for other in others]
+        results = [_duel(runner, other, rounds, at_once, seconds) for other in others]
         if not seconds:
-            seconds = [runner.run() for _ in range(rounds)]
+            seconds = [runner.run() for _ in range(rounds * at_once)]
     return Contest(seconds, results)
 
 
-def _duel(ours: Runner, other: Contestant, rounds: int, seconds: list[float]) -> Result:
+def _duel(
+    ours: Runner, other: Contestant, rounds: int, at_once: int, seconds: list[float]
+) -> Result:
     """Runs both in turn; adds what dfk took to `seconds`."""
     logging.info("  %s", other.name)
     own, rival = [], []
     try:
         with ready(other) as theirs:
             for _ in range(rounds):
-                own.append(ours.run())
-                rival.append(theirs.run())
+                own += [ours.run() for _ in range(at_once)]
+                rival += [theirs.run() for _ in range(at_once)]
     except _CannotRunError as error:
         if error.runner is ours:
             raise

@@ -13,8 +13,9 @@ from dfk.benchmarks.contest import Contestant, Measured, contest
 from dfk.benchmarks.rows import Row, ratio, rounded
 
 _SIDE = 100
-# By batch, how often each contestant runs: enough for a p99 where requests are small.
-_ROUNDS = {1: 100, 8: 40, 64: 5}
+# By batch, how many turns each contestant has, and requests in a turn: enough for a p99 where
+# requests are small.
+_TURNS = {1: (10, 10), 8: (8, 5), 64: (3, 2)}
 
 
 def rows(full: bool) -> list[Row]:
@@ -23,12 +24,12 @@ def rows(full: bool) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="dfk-benchmark-") as scratch:
         folder = Path(scratch)
         flops, note = _prepare(folder)
-        for batch, rounds in _ROUNDS.items():
-            found += _rows(folder, batch, rounds * (3 if full else 1), flops, note)
+        for batch, (rounds, at_once) in _TURNS.items():
+            found += _rows(folder, batch, (rounds * (3 if full else 1), at_once), flops, note)
     return found
 
 
-def _rows(folder: Path, batch: int, rounds: int, flops: float, note: str) -> list[Row]:
+def _rows(folder: Path, batch: int, turns: tuple[int, int], flops: float, note: str) -> list[Row]:
     precision = hardware.resolve_precision("auto")
     (exported,) = (folder / "saved_model").glob("[0-9]*")
     arguments = {"batch": batch}
@@ -40,7 +41,7 @@ def _rows(folder: Path, batch: int, rounds: int, flops: float, note: str) -> lis
         Contestant("ONNX Runtime", onnx_runtime, twin, ["onnx", "onnxruntime"]),
         Contestant("OpenVINO", openvino, twin, ["onnx", "openvino"]),
     ]
-    measured = contest(ours, rivals, rounds=rounds)
+    measured = contest(ours, rivals, rounds=turns[0], at_once=turns[1])
     what = f"ensemble of DeepFakeNet and VGG16 at {_SIDE}, batch {batch}"
     speed = batch / measured.median
     return [

@@ -19,6 +19,12 @@ def test_the_ratio_is_of_the_medians_of_runs_in_turn():
     assert 0.02 <= measured.median < 0.08
 
 
+def test_a_turn_may_be_of_several_runs():
+    measured = contest(FAST, [SLOW], rounds=2, at_once=3)
+    assert len(measured.seconds) == 6
+    assert 2 < measured.results[0].ratio < 6
+
+
 def test_what_is_not_installed_is_skipped_by_name_and_dfk_measured_alone():
     measured = contest(FAST, [SLOW._replace(needs=["no_such_module"])], rounds=2)
     (skipped,) = measured.results
