@@ -7,7 +7,7 @@ import dataclasses
 import keras
 from absl import logging
 
-from dfk import models
+from dfk import models, strategy
 from dfk.config import Config
 from dfk.data.catalog import Catalog
 from dfk.evaluation.evaluate import predict
@@ -25,7 +25,7 @@ def stay_the_same(config: Config) -> bool:
     given the features, so there they are not computed ahead.
     """
     drawn = config.augment or config.train_crop or config.cutmix_alpha or config.mixup_alpha
-    return not drawn and config.strategy == "none" and not config.data_service
+    return not drawn and config.strategy == strategy.NONE and not config.data_service
 
 
 def head_of(model: keras.Model) -> keras.Model:

@@ -13,7 +13,7 @@ from dfk.benchmarks.rows import Row
 # By part, its modules, each with a function `rows`, and about how many minutes they take on two
 # cores where every alternative is installed.
 PARTS: dict[str, tuple[tuple[str, ...], float]] = {
-    "train": (("steps", "head", "epoch"), 8),
+    "train": (("steps", "head", "epoch"), 11),
     "input": (("input",), 1),
     "svm": (("svm",), 0.3),
     "inference": (("inference",), 2),

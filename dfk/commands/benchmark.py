@@ -3,7 +3,7 @@
 Each alternative runs in turn with dfk, each in a process of its own; what counts is the ratio
 of their medians. Alternatives that are not installed are skipped by name:
 pip install 'dfk[bench]' brings PyTorch, ONNX Runtime and OpenVINO. Without PART all parts are
-measured, in under 15 minutes on two cores. Leave the machine alone meanwhile.
+measured, in about a quarter of an hour on two cores. Leave the machine alone meanwhile.
 
 parts:
   train      a step and an epoch of DeepFakeNet and VGG16, and VGG16's head on a frozen base
