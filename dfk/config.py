@@ -13,7 +13,7 @@ from absl import flags
 
 from dfk.errors import UsageError
 
-MODELS = ("deepfakenet", "vgg16", "residual", "ensemble", "svm", "svm_forensic")
+MODELS = ("deepfakenet", "vgg16", "residual", "rich", "ensemble", "svm", "svm_forensic")
 ENSEMBLE_METHODS = ("confidence", "average", "stacked")
 OPTIMIZERS = ("sgd", "adam")
 STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")

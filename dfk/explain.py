@@ -76,35 +76,38 @@ class Explanation:
 
 
 def can_explain(classifier: Classifier) -> bool:
-    """Whether `Explainer` takes it: a CNN or an ensemble of them, on TensorFlow."""
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    return on_tensorflow and isinstance(classifier.model, keras.Model)
+    """Whether `Explainer` takes it: a CNN, or an ensemble that has one, on TensorFlow."""
+    model = classifier.model
+    if keras.backend.backend() != "tensorflow" or not isinstance(model, keras.Model):
+        return False
+    return any(map(_is_cnn, models.members_of(model) or [model]))
 
 
 class Explainer:
-    """Explains what a loaded CNN, or an ensemble of CNNs, answers.
+    """Explains what a loaded CNN, or an ensemble with CNNs, answers.
 
     Raises:
-        UsageError: for an SVM or a SavedModel, which have no layers to look into.
+        UsageError: for an SVM, a SavedModel or a `RichNet`: no features that Grad-CAM looks at.
     """
 
     def __init__(self, classifier: Classifier):
         model = classifier.model
         if not can_explain(classifier):
             raise UsageError(
-                f"{classifier.path} cannot be explained: Grad-CAM looks into the layers of a "
-                ".keras model, on TensorFlow"
+                f"{classifier.path} cannot be explained: Grad-CAM looks into the convolutions of "
+                "a .keras model, on TensorFlow"
             )
         self._classifier, self._model = classifier, model
         self._members = models.members_of(model)
-        self._probes = [_probe(part) for part in self._members or [model]]
+        self._seen = [i for i, member in enumerate(self._members) if _is_cnn(member)]
+        self._probes = [_probe(self._members[i]) for i in self._seen] or [_probe(model)]
 
     def explain(self, image: np.ndarray) -> Explanation:
         """Explains the answer to pixels uint8 [H, W, 3].
 
         The heat of an ensemble is the mean of its members', weighted as the
         `ConfidenceWeightedAverage` layer weighed them on this image; a plain average, and a
-        stacker, which has no such weights, count them alike.
+        stacker, which has no such weights, count them alike. A member that is no CNN has none.
 
         Raises:
             ValueError: if the model cannot answer for the image.
@@ -117,9 +120,10 @@ class Explainer:
         maps = [_enlarged(probe(batch, target).numpy(), image.shape[:2]) for probe in self._probes]
         heats = [Heat(self._classifier.name, 1.0, maps[0])]
         if self._members:
-            weights = self._weights(batch)
+            weights = self._weights(batch)[self._seen]
             mean = _normalised(np.tensordot(weights, np.stack(maps), 1))
-            names = [member.name.partition("_")[2] or member.name for member in self._members]
+            members = [self._members[i] for i in self._seen]
+            names = [member.name.partition("_")[2] or member.name for member in members]
             heats = [Heat(self._classifier.name, 1.0, mean)]
             heats += [Heat(*row) for row in zip(names, weights.tolist(), maps, strict=True)]
         return Explanation(image, found.label, found.confidence, heats)
@@ -154,18 +158,18 @@ def _probe(model: keras.Model) -> Callable[[tf.Tensor, int], tf.Tensor]:
     return lambda images, target: probe(images, tf.constant(target))
 
 
-def _features(network: keras.Model):
-    """What enters the last max pooling: the deepest features, before they lose half their size.
+# Before the last of the first kind, features are deep and have not lost half their size.
+_POOLS = (keras.layers.MaxPooling2D, keras.layers.GlobalAveragePooling2D)
 
-    Without one, what enters the global pooling.
-    """
-    for kind in (keras.layers.MaxPooling2D, keras.layers.GlobalAveragePooling2D):
-        pools = [x for x in network.layers if isinstance(x, kind)]
-        if pools:
-            break
-    else:
-        raise UsageError(f"{network.name} has no pooling layer that Grad-CAM could look at")
-    return pools[-1].input
+
+def _is_cnn(model: keras.Model) -> bool:
+    return any(isinstance(layer, _POOLS) for layer in models.network_of(model).layers)
+
+
+def _features(network: keras.Model):
+    """What enters the last max pooling; without one, what enters the global pooling."""
+    pools = ([x for x in network.layers if isinstance(x, kind)] for kind in _POOLS)
+    return next(filter(None, pools))[-1].input
 
 
 def _enlarged(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:

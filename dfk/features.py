@@ -1,4 +1,7 @@
-"""VGG16's head on features that the frozen base answers once, instead of in every epoch."""
+"""What learns, on features that the fixed part of a network answers once, not in every epoch.
+
+The fixed part is VGG16's base while its head is trained, and the counting of `RichNet`.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from dfk.evaluation.evaluate import predict
 from dfk.layers import Resizing
 
 _SPLITS = ("train", "holdout")
-# The first layer of the head, which leaves of an image one number a channel.
-_AVERAGE = "average"
+# The last layer of the fixed part of VGG16 and of RichNet: [N, D].
+_LAST_FIXED = ("average", "features")
 
 
 def stay_the_same(config: Config) -> bool:
-    """Whether a frozen base answers the same to an image in every epoch of this training.
+    """Whether what is fixed answers the same to an image in every epoch of this training.
 
     It does where nothing is drawn for an image. A strategy or a data service would have to be
     given the features, so there they are not computed ahead.
@@ -29,33 +32,38 @@ def stay_the_same(config: Config) -> bool:
 
 
 def head_of(model: keras.Model) -> keras.Model:
-    """The layers of a `VGG16` after its base, which they share with it.
+    """The layers of a `VGG16` or `RichNet` after what is fixed, which they share with it.
 
     Returns:
         A model from features float32 [N, 1, 1, D], as `of_images` makes them, to logits [N, C].
     """
     network = models.network_of(model)
-    average = network.get_layer(_AVERAGE)
-    features = x = keras.Input((1, 1, average.output.shape[-1]), name="features")
-    for layer in network.layers[network.layers.index(average) :]:
+    fixed = _last_fixed(network)
+    features = keras.Input((1, 1, fixed.output.shape[-1]), name="features")
+    x = keras.layers.Reshape(features.shape[-1:])(features)
+    for layer in network.layers[network.layers.index(fixed) + 1 :]:
         x = layer(x)
     return keras.Model(features, x, name="head")
 
 
+def _last_fixed(network: keras.Model) -> keras.layers.Layer:
+    return next(layer for layer in network.layers if layer.name in _LAST_FIXED)
+
+
 def of_images(config: Config, data: Catalog, model: keras.Model) -> tuple[Config, Catalog]:
-    """Runs the base of a `VGG16` over train and holdout.
+    """Runs what is fixed of a `VGG16` or `RichNet` over train and holdout.
 
     Returns:
         The catalog with features float32 [1, 1, D] in place of images, and the settings that
         feed them to `head_of(model)`: no resizing.
     """
-    logging.info("Computing the features of the frozen base, once for all epochs of the head.")
+    logging.info("Computing the features that the layers before them answer, once for all epochs.")
     network = models.network_of(model)
     images = x = keras.Input((None, None, 3), name="images")
     for layer in model.layers:
         if isinstance(layer, Resizing):
             x = layer(x)
-    base = keras.Model(network.input, network.get_layer(_AVERAGE).output)
+    base = keras.Model(network.input, _last_fixed(network).output)
     extractor = keras.Model(images, base(x))
     splits = {}
     for name in _SPLITS:

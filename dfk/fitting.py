@@ -105,7 +105,7 @@ def _own(config: Config, pretrained: bool) -> dict[str, Any]:
             "weights": file if pretrained else None,
             "batch_norm": models.has_batch_norm(file),
         }
-    if config.model == "residual":
+    if config.model in ("residual", "rich"):
         return {}
     return {
         "dropout": tuple(map(float, config.dropout)),

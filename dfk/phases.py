@@ -66,7 +66,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
             continue
         if config.model == "vgg16":
             models.set_trainable_from(model, phase.trainable_from)
-        idle = config.model == "vgg16" and not phase.trainable_from
+        idle = config.model == "rich" or (config.model == "vgg16" and not phase.trainable_from)
         ahead = idle and features.stay_the_same(config)
         fitted = features.head_of(model) if ahead else network
         if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:

@@ -131,6 +131,20 @@ def test_the_picture_holds_image_heat_and_members(bright):
     assert (other[:28] != shown[:28]).any() and (other[:28, 300:] == shown[:28, 300:]).all()
 
 
+def test_a_member_that_is_no_cnn_has_no_heat(tmp_path):
+    members = [_network(1), models.RichNet(classes=2, class_names=NAMES, units=(4,), seed=0)]
+    ensemble = models.Ensemble(members, method="average")
+    found = explain.Explainer(_load(ensemble, tmp_path / "m.keras")).explain(_spot())
+    assert [heat.weight for heat in found.heats] == [1.0, 0.5]
+    np.testing.assert_array_equal(found.heats[0].map, found.heats[1].map)
+
+
+def test_a_rich_model_is_refused(tmp_path):
+    model = models.RichNet(classes=2, class_names=NAMES, units=(4,), seed=0)
+    with pytest.raises(UsageError, match="cannot be explained"):
+        explain.Explainer(_load(model, tmp_path / "rich.keras"))
+
+
 def test_what_has_no_layers_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot be explained"):
         explain.Explainer(Classifier(tmp_path, NAMES, answer=None))

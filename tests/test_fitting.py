@@ -125,6 +125,21 @@ def test_features_computed_once_train_the_head_as_the_base_in_every_epoch(
     np.testing.assert_allclose(*histories, rtol=1e-3)
 
 
+def test_a_rich_model_counts_once_and_trains_as_on_images(data_dir, tmp_path, monkeypatch):
+    flags = ["--flagfile=configs/rich.flags", "--precision=float32", "--epochs=3"]
+    settings = _config(data_dir, tmp_path, *flags, "--batch_size=16", "--experiment=once")
+    metrics = training.run(settings)
+    assert metrics["accuracy"] > 0.6
+    monkeypatch.setattr(features, "stay_the_same", lambda config: False)
+    plain = _config(data_dir, tmp_path, *flags, "--batch_size=16", "--experiment=plain")
+    training.run(plain)
+    histories = [
+        np.loadtxt(run.run_dir / runs.HISTORY, delimiter=",", skiprows=1)
+        for run in (settings, plain)
+    ]
+    np.testing.assert_allclose(*histories, rtol=1e-3)
+
+
 def test_the_head_resumes_on_its_features(fine_tuned, data_dir, tmp_path, monkeypatch):
     flags = [*fine_tuned[1], "--head_epochs=3", "--augment="]
     whole = _config(data_dir, tmp_path, "--experiment=whole", *flags)

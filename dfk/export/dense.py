@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from dfk import models
 from dfk.export.folding import lean
-from dfk.layers import Resizing
+from dfk.layers import Resizing, RichFeatures
 
 # (height, width) that a model resizes images to; None for one that takes them at their own.
 Size = tuple[int, int] | None
@@ -48,7 +48,7 @@ def dense(model: keras.Model, *, precision: str, fold: bool) -> Dense:
     networks: list[tuple[Size, keras.Model]] = []
     answer = _answer(model, resizes, networks, precision=precision, fold=fold)
     sizes = list(resizes)
-    smallest = max(_shrinks(network) if size is None else 1 for size, network in networks)
+    smallest = max(_smallest(network) if size is None else 1 for size, network in networks)
 
     def function(*images: tf.Tensor) -> tf.Tensor:
         return answer(dict(zip(sizes, images, strict=True)))
@@ -95,8 +95,10 @@ def _with_constants(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return answer
 
 
-def _shrinks(network: keras.Model) -> int:
-    """By how much a network shrinks its images; its poolings leave nothing of smaller ones."""
+def _smallest(network: keras.Model) -> int:
+    """Least pixels a side: poolings leave nothing of smaller images, and patterns do not fit."""
+    if any(isinstance(layer, RichFeatures) for layer in network.layers):
+        return RichFeatures.SMALLEST_IMAGE
     poolings = [x for x in network.layers if isinstance(x, keras.layers.MaxPooling2D)]
     return math.prod(max(pooling.strides) for pooling in poolings)
 

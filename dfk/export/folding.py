@@ -47,7 +47,8 @@ def lean(network: keras.Model, *, precision: str = "float32", fold: bool = True)
         config = layer.get_config()
         if layer.name in folded:
             config["use_bias"] = True
-        if precision != "float32" and isinstance(layer, _BFLOAT16):
+        # Outside of the convolutional part, everything is float32.
+        if precision != "float32" and isinstance(layer, _BFLOAT16) and len(layer.output.shape) == 4:
             # Normalisation keeps its statistics in float32.
             config["dtype"] = "bfloat16" if isinstance(layer, _CONVOLUTION) else precision
         return type(layer).from_config(config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfk.models import deepfakenet, forensic, residual, vgg
+from dfk.models import deepfakenet, forensic, residual, rich, vgg
 from dfk.models.classifier import (
     class_names_of,
     classifier,
@@ -20,6 +20,7 @@ from dfk.models.ensemble import (
     members_of,
 )
 from dfk.models.residual import ResidualNet
+from dfk.models.rich import RichNet
 from dfk.models.svm import PENALTY, SVM
 from dfk.models.vgg import (
     VGG16,
@@ -30,13 +31,14 @@ from dfk.models.vgg import (
 )
 
 # The networks that `--model` names.
-BUILDERS = {"deepfakenet": DeepFakeNet, "vgg16": VGG16, "residual": ResidualNet}
+BUILDERS = {"deepfakenet": DeepFakeNet, "vgg16": VGG16, "residual": ResidualNet, "rich": RichNet}
 
 # By `--model`, the least pixels a side of an image.
 SMALLEST_IMAGE = {
     "deepfakenet": deepfakenet.SMALLEST_IMAGE,
     "vgg16": vgg.SMALLEST_IMAGE,
     "residual": residual.SMALLEST_IMAGE,
+    "rich": rich.SMALLEST_IMAGE,
     "svm_forensic": forensic.SMALLEST_IMAGE,
 }
 
@@ -49,6 +51,7 @@ __all__ = [
     "DeepFakeNet",
     "Ensemble",
     "ResidualNet",
+    "RichNet",
     "WeightsError",
     "check_weights",
     "class_names_of",
