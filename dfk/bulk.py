@@ -27,7 +27,7 @@ import pyarrow.parquet
 import ray
 from absl import logging
 
-from dfk import inference
+from dfk import inference, shipped
 from dfk.data import sources
 from dfk.data.sources import Source, Unreadable
 from dfk.errors import DfkError, UsageError
@@ -123,7 +123,7 @@ def score(
         "coverage": coverage,
         **labelling,
     }
-    settings = {**scorer, "digest": _digest(inference.find_model(Path(model)))}
+    settings = {**scorer, "digest": _digest(inference.find_model(shipped.locate(model)))}
     settings["inputs"] = [os.path.abspath(x) for x in inputs]
     output.mkdir(parents=True, exist_ok=True)
     with locked(output):

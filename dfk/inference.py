@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from dfk import hardware, runs
+from dfk import hardware, runs, shipped
 from dfk.batching import by_size, in_threads, windows
 from dfk.data.pixels import Image, pixels_of
 from dfk.errors import UsageError
@@ -204,13 +204,13 @@ def load(path: str | os.PathLike) -> Classifier:
 
     Args:
         path: a run's folder, a `.keras` file, an SVM's `.skops` file, a SavedModel's folder,
-            or a folder of numbered versions of one, of which the highest is taken.
+            a folder of numbered versions of one, of which the highest is taken, or the name of
+            a model that comes with dfk, such as `unibuc`. An existing path wins over a name.
 
     Raises:
         UsageError: if there is no model, it is damaged, or it was not made by dfk.
     """
-    path = Path(path)
-    found = find_model(path)
+    found = find_model(shipped.locate(path))
     if found.suffix == ".skops":
         return _load_svm(found)
     if found.suffix == ".keras":
@@ -225,7 +225,8 @@ def find_model(path: Path) -> Path:
         UsageError: if there is none.
     """
     if not path.exists():
-        raise UsageError(f"there is no model at {path}")
+        shipped_too = ", ".join(shipped.names())
+        raise UsageError(f"there is no model at {path}; with dfk come {shipped_too}")
     if path.is_file():
         if path.suffix not in (".keras", ".skops"):
             raise UsageError(

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from dfk.noise_statistics import NoiseStatistics as NoiseStatistics
 from dfk.rich_features import RichFeatures as RichFeatures
 
 _register = keras.saving.register_keras_serializable(package="dfk")

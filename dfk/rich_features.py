@@ -14,41 +14,37 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-# High-pass filters: rows, which are used as columns too, and squares.
+# Filters: rows, which are used as columns too, and a square. `least` and `most` are not linear:
+# the least and the largest difference to the four neighbours.
 KERNELS = {
     "none": ((1,),),
     "first": ((-1, 1),),
     "second": ((1, -2, 1),),
     "third": ((-1, 3, -3, 1),),
-    "fourth": ((1, -4, 6, -4, 1),),
-    "square3": ((-1, 2, -1), (2, -4, 2), (-1, 2, -1)),
-    "square5": (
-        (-1, 2, -2, 2, -1),
-        (2, -6, 8, -6, 2),
-        (-2, 8, -12, 8, -2),
-        (2, -6, 8, -6, 2),
-        (-1, 2, -2, 2, -1),
-    ),
+    "square": ((-1, 2, -1), (2, -4, 2), (-1, 2, -1)),
+    "least": ((0, 1, 0), (1, -1, 1), (0, 1, 0)),
+    "most": ((0, 1, 0), (1, -1, 1), (0, 1, 0)),
 }
 
-# Which levels are counted together: (row, column, plane) of each, for a row kernel.
+# Which levels are counted together: (row, column, plane) of each, for a row as kernel.
 _RED, _GREEN, _BLUE, _RED_GREEN, _BLUE_GREEN = range(5)
 PATTERNS = {
     "row": ((0, 0, _GREEN), (0, 1, _GREEN), (0, 2, _GREEN)),
+    "red": ((0, 0, _RED), (0, 1, _RED), (0, 2, _RED)),
+    "blue": ((0, 0, _BLUE), (0, 1, _BLUE), (0, 2, _BLUE)),
+    "red-green": ((0, 0, _RED_GREEN), (0, 1, _RED_GREEN), (0, 2, _RED_GREEN)),
+    "blue-green": ((0, 0, _BLUE_GREEN), (0, 1, _BLUE_GREEN), (0, 2, _BLUE_GREEN)),
+    "next-but-one": ((0, 0, _GREEN), (0, 2, _GREEN), (0, 4, _GREEN)),
+    "across": ((0, 0, _GREEN), (1, 0, _GREEN), (2, 0, _GREEN)),
     "colours": ((0, 0, _RED), (0, 0, _GREEN), (0, 0, _BLUE)),
-    "opponents": ((0, 0, _RED_GREEN), (0, 0, _BLUE_GREEN), (0, 1, _RED_GREEN), (0, 1, _BLUE_GREEN)),
-    "square": ((0, 0, _GREEN), (0, 1, _GREEN), (1, 0, _GREEN), (1, 1, _GREEN)),
 }
-
-
-# Where four are counted together, fewer levels.
-_LEVELS = {"opponents": 5, "square": 5}
 
 
 class Cooccurrence(NamedTuple):
@@ -64,22 +60,40 @@ class Cooccurrence(NamedTuple):
     levels: int = 7
 
 
-# By kernel and step, the patterns. Of some seventy that were tried, these carry most on the images
-# of the study; the others repeat what they say.
-COOCCURRENCES = tuple(
-    Cooccurrence(kernel, step, pattern, _LEVELS.get(pattern, 7) if kernel != "none" else 13)
-    for kernel, steps in {
-        "none": {16: "colours"},
-        "first": {1: "row colours opponents", 3: "row colours square"},
-        "second": {1: "row colours opponents", 3: "row colours square"},
-        "third": {3: "row colours"},
-        "fourth": {4: "row colours"},
-        "square3": {4: "row colours opponents", 12: "row colours square"},
-        "square5": {12: "row colours opponents", 36: "row colours square"},
-    }.items()
-    for step, patterns in steps.items()
-    for pattern in patterns.split()
+# By kernel and step, the patterns. Kernels that mirroring turns into their negatives need odd
+# steps, so that they are rounded alike in either direction.
+COOCCURRENCES = (
+    Cooccurrence("none", 32, "colours", 9),
+    *(
+        Cooccurrence(kernel, step, pattern)
+        for kernel, step, patterns in (
+            ("first", 1, "row colours red-green blue-green"),
+            ("first", 3, "row red blue next-but-one across colours"),
+            ("second", 1, "row"),
+            ("second", 2, "red-green blue-green"),
+            ("second", 3, "row red blue next-but-one across colours"),
+            ("third", 3, "row colours"),
+            ("third", 9, "row"),
+            ("square", 4, "row colours"),
+            ("square", 12, "row colours"),
+            ("least", 1, "row"),
+            ("least", 3, "row"),
+            ("most", 1, "row"),
+            ("most", 3, "row"),
+        )
+        for pattern in patterns.split()
+    ),
 )
+
+
+class _Way(NamedTuple):
+    """A histogram in one direction: along rows, or turned along columns."""
+
+    kernel: str
+    matrix: tuple[tuple[int, ...], ...]
+    step: int
+    places: tuple[tuple[int, int, int], ...]
+    levels: int
 
 
 @keras.saving.register_keras_serializable(package="dfk")
@@ -93,7 +107,7 @@ class RichFeatures(keras.layers.Layer):
     numbers; it returns float32 [N, features] in 0..1. It has no weights, and no gradient.
 
     Args:
-        cooccurrences: the histograms, by default `COOCCURRENCES`.
+        cooccurrences: the histograms, each (kernel, step, pattern, levels).
 
     Raises:
         ValueError: for a kernel or a pattern that there is none of.
@@ -101,7 +115,7 @@ class RichFeatures(keras.layers.Layer):
 
     SMALLEST_IMAGE = 8  # Pixels a side
 
-    def __init__(self, cooccurrences=COOCCURRENCES, **kwargs: Any):
+    def __init__(self, cooccurrences: Iterable[Sequence] = COOCCURRENCES, **kwargs: Any):
         super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
         self.cooccurrences = tuple(Cooccurrence(*which) for which in cooccurrences)
         for which in self.cooccurrences:
@@ -111,19 +125,21 @@ class RichFeatures(keras.layers.Layer):
     @property
     def features(self) -> int:
         """How many features an image has."""
-        return sum(_mirrored(*way).shape[1] for way in map(_key, self._ways()))
+        return sum(_mirrored(way).shape[1] for way in self._ways())
 
     def call(self, images):
         """Counts in images [N, H, W, 3]."""
         planes = _planes(ops.round(ops.cast(images, self.compute_dtype)))
-        residuals, levels, parts = {}, {}, []
-        for kernel, step, pattern, count in self._ways():
-            if kernel not in residuals:
-                residuals[kernel] = _filtered(planes, kernel)
-            if (kernel, step, count) not in levels:
-                levels[kernel, step, count] = _rounded(residuals[kernel], step, count)
-            counts = _histogram(levels[kernel, step, count], pattern, count)
-            mirrored = ops.take(counts, _mirrored(kernel, pattern, count), axis=1)
+        residuals, rounded, parts = {}, {}, []
+        for way in self._ways():
+            filtered = way.kernel, way.matrix
+            if filtered not in residuals:
+                residuals[filtered] = _filtered(planes, way)
+            levels = *filtered, way.step, way.levels
+            if levels not in rounded:
+                rounded[levels] = _rounded(residuals[filtered], way.step, way.levels)
+            shares = histogram(_codes(rounded[levels], way), way.levels ** len(way.places))
+            mirrored = ops.take(shares, _mirrored(way), axis=1)
             parts.append(ops.sqrt(ops.mean(mirrored, axis=1)))
         return ops.concatenate(parts, axis=1)
 
@@ -133,20 +149,25 @@ class RichFeatures(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cooccurrences": [list(c) for c in self.cooccurrences]}
 
-    def _ways(self):
-        """Each histogram horizontally and, where that is another, vertically."""
+    def _ways(self) -> Iterator[_Way]:
+        """Each histogram along rows and, where that is another one, along columns."""
         for kernel, step, pattern, levels in self.cooccurrences:
-            rows, places = KERNELS[kernel], PATTERNS[pattern]
-            yield rows, step, places, levels
-            columns = tuple(zip(*rows, strict=True))
-            turned = tuple((x, y, colour) for y, x, colour in places)
-            if columns != rows or set(turned) != set(places):
-                yield columns, step, turned, levels
+            matrix, places = KERNELS[kernel], PATTERNS[pattern]
+            yield _Way(kernel, matrix, step, places, levels)
+            turned = tuple(zip(*matrix, strict=True))
+            places_turned = tuple((x, y, plane) for y, x, plane in places)
+            if turned != matrix or set(places_turned) != set(places):
+                yield _Way(kernel, turned, step, places_turned, levels)
 
 
-def _key(way):
-    kernel, _, pattern, levels = way
-    return kernel, pattern, levels
+def histogram(codes, count: int):
+    """The shares of 0..count - 1 in each of int32 [N, ...]: float32 [N, count]."""
+    codes = ops.reshape(codes, (ops.shape(codes)[0], -1))
+    images, pixels = ops.shape(codes)
+    codes = ops.reshape(codes + ops.arange(images, dtype="int32")[:, None] * count, (-1,))
+    ones = ops.ones_like(codes, dtype="float32")
+    counts = ops.segment_sum(ones, codes, num_segments=images * count)
+    return ops.reshape(counts, (-1, count)) / ops.cast(pixels, "float32")
 
 
 def _planes(images):
@@ -155,14 +176,21 @@ def _planes(images):
     return ops.concatenate([images, images[..., ::2] - images[..., 1:2]], axis=-1)
 
 
-def _filtered(images, kernel):
-    """Correlates [N, H, W, 3] with whole numbers, where the kernel fits; exact in float32."""
-    rows, columns = len(kernel), len(kernel[0])
-    height, width = ops.shape(images)[1] - rows + 1, ops.shape(images)[2] - columns + 1
-    result = 0.0
-    for y, x in itertools.product(range(rows), range(columns)):
-        result += kernel[y][x] * images[:, y : y + height, x : x + width]
-    return result
+def _filtered(planes, way: _Way):
+    """Correlates [N, H, W, 5] with a kernel, where it fits; exact in float32."""
+    rows, columns = len(way.matrix), len(way.matrix[0])
+    height, width = ops.shape(planes)[1] - rows + 1, ops.shape(planes)[2] - columns + 1
+    taps = [
+        (way.matrix[y][x], planes[:, y : y + height, x : x + width])
+        for y, x in itertools.product(range(rows), range(columns))
+        if way.matrix[y][x]
+    ]
+    if way.kernel not in ("least", "most"):
+        return sum(factor * shifted for factor, shifted in taps)
+    extreme = ops.minimum if way.kernel == "least" else ops.maximum
+    neighbours = [shifted for factor, shifted in taps if factor > 0]
+    (centre,) = (shifted for factor, shifted in taps if factor < 0)
+    return functools.reduce(extreme, neighbours) - centre
 
 
 def _rounded(residuals, step: int, levels: int):
@@ -172,45 +200,37 @@ def _rounded(residuals, step: int, levels: int):
     return ops.cast(ops.clip(rounded, -outermost, outermost), "int32") + outermost
 
 
-def _histogram(levels, pattern, count: int):
-    """The shares of each combination in a pattern, float32 [N, count ** len(pattern)]."""
-    down, right = (max(place[axis] for place in pattern) for axis in (0, 1))
+def _codes(levels, way: _Way):
+    """The combination of levels in the pattern, at each place where it fits: int32 [N, h, w]."""
+    down, right = (max(place[axis] for place in way.places) for axis in (0, 1))
     height, width = ops.shape(levels)[1] - down, ops.shape(levels)[2] - right
     code = 0
-    for y, x, colour in pattern:
-        code = code * count + levels[:, y : y + height, x : x + width, colour]
-    code = ops.reshape(code, (-1, height * width))
-    combinations = count ** len(pattern)
-    code += ops.arange(ops.shape(code)[0])[:, None] * combinations
-    ones = ops.ones_like(ops.reshape(code, (-1,)), dtype="float32")
-    counts = ops.segment_sum(
-        ones, ops.reshape(code, (-1,)), num_segments=ops.shape(code)[0] * combinations
-    )
-    return ops.reshape(counts, (-1, combinations)) / ops.cast(height * width, "float32")
+    for y, x, plane in way.places:
+        code = code * way.levels + levels[:, y : y + height, x : x + width, plane]
+    return code
 
 
 @functools.cache
-def _mirrored(kernel, pattern, count: int) -> np.ndarray:
+def _mirrored(way: _Way) -> np.ndarray:
     """For each feature the combinations that it is the mean of, those of mirrored images.
 
     Returns:
         int32 [4, features]: a combination, and what it is in an image mirrored left to right,
         top to bottom, and both.
     """
-    combinations = np.indices((count,) * len(pattern)).reshape(len(pattern), -1)
-    codes = [combinations]
+    shape = (way.levels,) * len(way.places)
+    codes = [np.indices(shape).reshape(len(shape), -1)]
     for axis in (1, 0):
-        codes += [_mirror(c, kernel, pattern, count, axis) for c in codes]
-    numbers = np.stack([np.ravel_multi_index(tuple(c), (count,) * len(pattern)) for c in codes])
+        codes += [_mirror(code, way, axis) for code in codes]
+    numbers = np.stack([np.ravel_multi_index(tuple(code), shape) for code in codes])
     first = np.flatnonzero(numbers.min(axis=0) == numbers[0])
     return numbers[:, first].astype(np.int32)
 
 
-def _mirror(combinations, kernel, pattern, count: int, axis: int) -> np.ndarray:
-    kernel = np.array(kernel)
-    end = max(place[axis] for place in pattern)
-    places = [tuple(end - p if i == axis else p for i, p in enumerate(at)) for at in pattern]
-    mirrored = combinations[[pattern.index(place) for place in places]]
+def _mirror(codes: np.ndarray, way: _Way, axis: int) -> np.ndarray:
+    matrix, end = np.array(way.matrix), max(place[axis] for place in way.places)
+    places = [tuple(end - p if i == axis else p for i, p in enumerate(at)) for at in way.places]
+    mirrored = codes[[way.places.index(place) for place in places]]
     # A kernel that mirroring turns into its negative answers the negative there.
-    same = np.array_equal(np.flip(kernel, axis), kernel)
-    return mirrored if same else count - 1 - mirrored
+    same = np.array_equal(np.flip(matrix, axis), matrix)
+    return mirrored if same else way.levels - 1 - mirrored

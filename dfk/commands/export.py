@@ -1,12 +1,17 @@
 """Writes a model as a SavedModel that TensorFlow Serving loads: image bytes in, answers out.
 
-MODEL is the folder of a finished run or a .keras file that dfk saved. Each call writes the next
+MODEL is the folder of a finished run, a .keras file that dfk saved, or a model that comes with
+dfk. Each call writes the next
 version, MODEL/saved_model/1, 2, ..., checked against the trained model before it appears, with
 what a server reads beside it; MODEL/saved_model/README.md says how to serve it.
+
+--compact=FILE.keras writes no SavedModel but a .keras file of about half the size, whose weights
+keep 11 significant bits: to be sent, or shipped.
 
 Examples:
   dfk export runs/ensemble
   dfk export runs/ensemble --precision=mixed_bfloat16 --keep_versions=3
+  dfk export runs/ensemble --compact=ensemble.keras
 """
 
 from __future__ import annotations
@@ -22,6 +27,12 @@ def main(arguments: list[str]) -> int:
     """Exports a model and prints where to, and how much its answers differ; returns 0."""
     options = _parse(arguments)
     prepare_logging()
+    if options.compact:
+        from dfk.export.compact import compact
+
+        compact(options.model, options.compact)
+        print(f"written  {options.compact}, {options.compact.stat().st_size / 1e6:.1f} MB")
+        return 0
     from dfk import export
 
     exported = export.export(
@@ -37,9 +48,12 @@ def main(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("export", __doc__)
-    parser.add_argument("model", metavar="MODEL", help="a run's folder or a .keras file")
+    parser.add_argument("model", metavar="MODEL", help="a run's folder, a .keras file, or unibuc")
     parser.add_argument(
         "--output_dir", type=Path, help="folder of the versions; by default MODEL/saved_model"
+    )
+    parser.add_argument(
+        "--compact", type=Path, metavar="FILE", help="write a small .keras file instead"
     )
     parser.add_argument(
         "--precision",

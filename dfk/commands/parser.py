@@ -6,7 +6,7 @@ import argparse
 
 from dfk.errors import UsageError
 
-MODEL_HELP = "a run's folder, a .keras file, or a SavedModel's folder"
+MODEL_HELP = "a run's folder, a .keras file, a SavedModel's folder, or a model of dfk's: unibuc"
 
 
 class Parser(argparse.ArgumentParser):

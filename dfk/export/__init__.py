@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from dfk import inference, models, runs
+from dfk import inference, models, runs, shipped
 from dfk.errors import DfkError, UsageError
 from dfk.export import check, serving_files
 from dfk.export.dense import dense
@@ -55,9 +55,9 @@ def export(
     The version appears whole or not at all, with what TF Serving reads of it beside it.
 
     Args:
-        source: the folder of a run, or a `.keras` file of a dfk model.
+        source: the folder of a run, a `.keras` file of a dfk model, or a shipped model's name.
         output_dir: the folder of the versions; by default `saved_model` in the run's folder, or
-            `<stem>_saved_model` beside the file.
+            `<stem>_saved_model` beside the file; for a model of dfk's own, here.
         precision: `float32`, or `mixed_bfloat16` for convolutions in bfloat16. The answers
             are float32 always.
         fold: whether BatchNormalization is folded into the convolutions.
@@ -70,9 +70,7 @@ def export(
     """
     file = find_model(source)
     run_dir = file.parent if file.name == runs.MODEL else None
-    if output_dir is None:
-        output_dir = run_dir / FOLDER if run_dir else file.with_name(f"{file.stem}_{FOLDER}")
-    output_dir = Path(output_dir)
+    output_dir = Path(output_dir or _default_folder(file, run_dir))
     # Of what may stand in a URL and on a command line
     name = re.sub(r"[^\w.-]", "_", (run_dir or file.with_suffix("")).resolve().name)
     model = _load(file)
@@ -103,6 +101,14 @@ def export(
     return Exported(folder, difference, len(examples))
 
 
+def _default_folder(file: Path, run_dir: Path | None) -> Path:
+    if run_dir:
+        return run_dir / FOLDER
+    # What comes with the package is not exported into it.
+    beside = Path() if file.parent == shipped.FOLDER else file.parent
+    return beside / f"{file.stem}_{FOLDER}"
+
+
 def summary(exported: Exported, precision: str) -> str:
     """What a user is told of it: where it is, and how well it agrees with the trained model."""
     return (
@@ -114,12 +120,12 @@ def summary(exported: Exported, precision: str) -> str:
 
 
 def find_model(source: str | Path) -> Path:
-    """The `.keras` file of a run's folder, or the file itself.
+    """The `.keras` file of a run's folder, of a shipped model's name, or the file itself.
 
     Raises:
         UsageError: if it is an SVM, a SavedModel, unfinished or not there.
     """
-    source = Path(source)
+    source = shipped.locate(source)
     if not source.exists():
         raise UsageError(f"{source}: no such run or .keras file")
     if source.suffix == ".skops" or (source / runs.SVM_MODEL).is_file():
