@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from dfk.rich_features import histogram
@@ -19,10 +18,9 @@ BINS = 32  # Of a radial spectrum and of a colour histogram
 _BRIGHTNESSES, _STRENGTHS = 16, 10  # Bins of 16 of brightness, octaves of the noise's strength
 _ORDERS = (1, 2)  # Of the differences whose moments are taken
 
-# JPEG's Y, Cb, Cr out of R, G, B
-_YCC = np.array(
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
-)
+# JPEG's Y, Cb, Cr out of R, G, B, in millionths: whole numbers fall into the same bin everywhere.
+_YCC = ((299000, 587000, 114000), (-168736, -331264, 500000), (500000, -418688, -81312))
+_MILLION = 1_000_000
 
 
 @keras.saving.register_keras_serializable(package="dfk")
@@ -45,10 +43,11 @@ class NoiseStatistics(keras.layers.Layer):
 
     def call(self, images):
         """Measures images [N, H, W, 3]."""
-        images = ops.round(ops.cast(images, self.compute_dtype))
-        # Products summed here are float32 everywhere; a TPU's matrix unit would round them.
-        planes = ops.stack([ops.sum(images * row, axis=-1) for row in _YCC], axis=1)
-        parts = [_spectrum(planes), _moments(planes), _colours(planes), _noise(images, planes)]
+        images = ops.cast(ops.round(ops.cast(images, self.compute_dtype)), "int32")
+        red, green, blue = images[..., 0], images[..., 1], images[..., 2]
+        ycc = ops.stack([r * red + g * green + b * blue for r, g, b in _YCC], axis=1)
+        planes = ops.cast(ycc, "float32") / _MILLION
+        parts = [_spectrum(planes), _moments(planes), _colours(ycc), _noise(green, ycc[:, 0])]
         return ops.concatenate(parts, axis=1)
 
     def compute_output_shape(self, input_shape):
@@ -65,7 +64,9 @@ def _spectrum(planes):
     power = ops.log1p(real * real + imaginary * imaginary)
     fy, fx = _frequencies(height), _frequencies(width)
     radius = ops.sqrt((fy * fy)[:, None] + fx * fx) / math.sqrt(0.5)
-    ring = ops.reshape(ops.minimum(ops.cast(radius * BINS, "int32"), BINS - 1), (-1,))
+    # A little more than it is: what lies on an edge between rings belongs to the outer one.
+    ring = ops.cast(radius * BINS + 1e-4, "int32")
+    ring = ops.reshape(ops.minimum(ring, BINS - 1), (-1,))
     # Small images leave rings empty, which are 0 then.
     sums = ops.segment_sum(
         ops.transpose(ops.reshape(power, (-1, ops.shape(ring)[0]))), ring, num_segments=BINS
@@ -102,24 +103,24 @@ def _moments(planes):
     return ops.reshape(ops.log1p(ops.stack(moments, axis=2)), (-1, 3 * count))
 
 
-def _colours(planes):
-    """[N, 3, H, W] to [N, 3 * 32]."""
-    y, cb, cr = (planes[:, i] for i in range(3))
-    bins = [_binned(plane, 256 // BINS, BINS) for plane in (y, cb + 128, cr + 128)]
+def _colours(ycc):
+    """Y, Cb, Cr in millionths, int32 [N, 3, H, W], to [N, 3 * 32]."""
+    y, cb, cr = (ycc[:, i] for i in range(3))
+    bins = [_binned(plane, BINS) for plane in (y, cb + 128 * _MILLION, cr + 128 * _MILLION)]
     return ops.sqrt(ops.concatenate([histogram(b, BINS) for b in bins], axis=1))
 
 
-def _noise(images, planes):
-    """How many pixels are as bright and as noisy: [N, 160]."""
-    green, inner = images[..., 1], planes[:, 0, 1:-1, 1:-1]
+def _noise(green, y):
+    """How many pixels are as bright and as noisy: int32 [N, H, W] of both to [N, 160]."""
     rows = green[:, :-2] - 2 * green[:, 1:-1] + green[:, 2:]
-    residual = rows[..., :-2] - 2 * rows[..., 1:-1] + rows[..., 2:]
+    residual = ops.abs(rows[..., :-2] - 2 * rows[..., 1:-1] + rows[..., 2:])
     # The octave as a count of powers of 2: exact, where a logarithm may round either way.
-    strength = sum(ops.cast(ops.abs(residual) + 1 >= 2**k, "int32") for k in range(1, _STRENGTHS))
-    brightness = _binned(inner, 256 // _BRIGHTNESSES, _BRIGHTNESSES)
-    code = brightness * _STRENGTHS + strength
+    strength = sum(ops.cast(residual + 1 >= 2**k, "int32") for k in range(1, _STRENGTHS))
+    code = _binned(y[:, 1:-1, 1:-1], _BRIGHTNESSES) * _STRENGTHS + strength
     return ops.sqrt(histogram(code, _BRIGHTNESSES * _STRENGTHS))
 
 
-def _binned(values, width: int, count: int):
-    return ops.clip(ops.cast(values / width, "int32"), 0, count - 1)
+def _binned(millionths, count: int):
+    """The bin of each value, 0..256 * 10**6, int32 0..count - 1."""
+    bins = ops.floor_divide(millionths, 256 // count * _MILLION)
+    return ops.clip(bins, 0, count - 1)

@@ -196,7 +196,9 @@ def _filtered(planes, way: _Way):
 def _rounded(residuals, step: int, levels: int):
     """The level of each residual, int32 0..levels - 1."""
     outermost = levels // 2
-    rounded = ops.floor((residuals + step // 2) / step)
+    # Half a unit more keeps whole numbers away from the edges, where a quotient may fall on either
+    # side: a graph may divide by multiplying.
+    rounded = ops.floor((residuals + (step // 2 + 0.5)) / step)
     return ops.cast(ops.clip(rounded, -outermost, outermost), "int32") + outermost
 
 

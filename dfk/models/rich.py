@@ -43,7 +43,7 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
             which keeps the noise that the features are about.
         classes: C, number of classes.
         class_names: C names; "0", "1", ... without them.
-        units: of each dense layer; the default has 2.3 million parameters.
+        units: of each dense layer; the default has 2.4 million parameters.
         dropout: rate after each dense layer; of the features .4 times as many are dropped.
         temperature: of the final softmax.
         seed: of weights and dropout; None draws one.

@@ -17,11 +17,13 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+import dfk
 from dfk import cli, config, export, models, training
 from dfk.errors import UsageError
 from dfk.export import serving_files
 from tests.datasets import write_kaggle
 from tests.networks import CLASSES, network
+from tests.pictures import noise
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +256,14 @@ def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_a_rich_model_is_exported_with_the_least_size_that_it_takes(tmp_path):
+    models.RichNet(classes=3, class_names=CLASSES, units=(4,), seed=0).save(tmp_path / "rich.keras")
+    exported = export.export(tmp_path / "rich.keras")
+    assert exported.difference <= 1e-5
+    images = [noise(side, side + 3, side) for side in (8, 7, 40)]
+    kept, small, large = dfk.load(exported.folder).predict(images)
+    assert "cannot take an image of 10 x 7" in small.error and not kept.error
+    expected = dfk.load(tmp_path / "rich.keras").predict(images[2:])[0]
+    np.testing.assert_allclose(large.probabilities, expected.probabilities, atol=1e-5)
