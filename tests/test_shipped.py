@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import dfk
-from dfk import cli, inference, shipped
+from dfk import cli, inference, models, shipped
+from dfk.data import demo
 from dfk.errors import UsageError
 from dfk.export import compact
 from tests.networks import network
@@ -14,11 +15,6 @@ from tests.pictures import noise
 
 IMAGES = np.stack([noise(40, 48, seed) for seed in range(4)])
 MEGABYTES = 12
-
-
-@pytest.fixture(scope="module")
-def models():
-    return {name: dfk.load(name) for name in shipped.names()}
 
 
 def test_these_are_shipped():
@@ -31,6 +27,23 @@ def test_the_weights_are_the_published_ones(name):
     assert file.stat().st_size <= MEGABYTES * 1e6
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert digest in (shipped.FOLDER / "README.md").read_text()
+
+
+# Of the first images of the embedded set: label and confidence.
+ANSWERS = {
+    "unibuc": [("1", 0.4683), ("0", 0.6102), ("1", 0.9298), ("0", 0.5492), ("1", 0.8535)],
+    "unibuc-small": [("4", 0.4055), ("2", 0.3829), ("1", 0.9722), ("0", 0.7385), ("1", 0.9317)],
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_they_answer_what_they_did(name):
+    images = [demo.simulate("validation", i, demo.label_of("validation", i)) for i in range(5)]
+    found = dfk.load(name).predict(images)
+    labels, confidences = zip(*ANSWERS[name], strict=True)
+    assert tuple(answer.label for answer in found) == labels
+    # As far as convolutions of other processors may differ.
+    np.testing.assert_allclose([answer.confidence for answer in found], confidences, atol=2e-3)
 
 
 def test_a_path_that_is_there_wins_over_a_name(tmp_path, monkeypatch):
@@ -48,7 +61,7 @@ def test_a_name_that_is_none_is_told_what_there_is(tmp_path, monkeypatch):
 
 def test_a_compact_file_answers_as_the_model_did(tmp_path):
     plain, small = tmp_path / "plain.keras", tmp_path / "small.keras"
-    network(make=dfk.models.ResidualNet, side=None, filters=(16, 32)).save(plain)
+    network(make=models.ResidualNet, side=None, filters=(16, 32)).save(plain)
     before = plain.read_bytes()
     assert cli.main(["export", str(plain), f"--compact={small}"]) == 0
     assert plain.read_bytes() == before
@@ -68,7 +81,7 @@ def test_its_weights_have_eleven_bits_at_any_scale():
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("small.h5", "ends in .keras"), ("none/small.keras", "No such file")]
+    ("name", "message"), [("small.h5", "ends in .keras"), ("none/small.keras", "no such folder")]
 )
 def test_a_file_that_cannot_be_is_named(name, message, tmp_path, capsys):
     network().save(tmp_path / "plain.keras")

@@ -25,11 +25,13 @@ def compact(source: str | Path, file: Path) -> None:
     """Writes the model of a run's folder or a `.keras` file to `file`, whole or not at all.
 
     Raises:
-        UsageError: if `source` is no Keras model, or `file` is no name of one.
+        UsageError: if `source` is no Keras model, or `file` is no name of one, or in no folder.
         OSError: if it cannot be written.
     """
     if file.suffix != ".keras":
         raise UsageError(f"{file}: the name of a compact model ends in .keras")
+    if not file.parent.is_dir():
+        raise UsageError(f"{file}: there is no such folder")
     model = inference.load(source).model
     if not isinstance(model, keras.Model):
         raise UsageError(f"{source} is no Keras model; only those can be made compact")
