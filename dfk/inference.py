@@ -319,6 +319,8 @@ def _keras_answer(model: Any) -> Callable[[np.ndarray], np.ndarray]:
     def call(images):
         return model(images, training=False)
 
+    # TensorFlow counts the functions of all models as one, and would warn of the fifth's trace.
+    call._omit_frequent_tracing_warning = True
     return lambda images: call(tf.cast(images, tf.float32)).numpy()
 
 
