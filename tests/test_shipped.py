@@ -26,7 +26,7 @@ def test_the_weights_are_the_published_ones(name):
     file = shipped.locate(name)
     assert file.stat().st_size <= MEGABYTES * 1e6
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert digest in (shipped.FOLDER / "README.md").read_text()
+    assert f"{digest}  {file.name}" in (shipped.FOLDER / "README.md").read_text()
 
 
 # Of the first images of the embedded set: label and confidence.

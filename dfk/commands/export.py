@@ -1,9 +1,9 @@
 """Writes a model as a SavedModel that TensorFlow Serving loads: image bytes in, answers out.
 
 MODEL is the folder of a finished run, a .keras file that dfk saved, or a model that comes with
-dfk. Each call writes the next
-version, MODEL/saved_model/1, 2, ..., checked against the trained model before it appears, with
-what a server reads beside it; MODEL/saved_model/README.md says how to serve it.
+dfk. Each call writes the next version, MODEL/saved_model/1, 2, ..., checked against the trained
+model before it appears, with what a server reads beside it; MODEL/saved_model/README.md says how
+to serve it.
 
 --compact=FILE.keras writes no SavedModel but a .keras file of about half the size, whose weights
 keep 11 significant bits: to be sent, or shipped.
