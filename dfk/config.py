@@ -93,6 +93,12 @@ class Config:
     input_range: tuple[str, ...] = _knob(
         ("0", "1"), "What DeepFakeNet maps the pixel values 0 and 255 to."
     )
+    filters: tuple[str, ...] = _knob(
+        ("32", "64", "128", "256"), "The residual network's channels, a number per block."
+    )
+    high_pass: bool = _knob(
+        False, "Let the residual network see high-pass filters' answers beside the colours."
+    )
     vgg16_weights: str = _knob(
         "imagenet", "VGG16's start: `imagenet`, `none` (with BatchNormalization), or a file."
     )
@@ -108,6 +114,12 @@ class Config:
     )
 
     # Training
+    teacher: str = _knob(
+        "", "Run or .keras file whose answers a network learns, too (distillation); as in members."
+    )
+    teacher_share: float = _knob(
+        0.5, "Share of each label that the teacher's probabilities take.", low=0, high=1
+    )
     epochs: int = _knob(50, "Most epochs; early stopping may end sooner.", low=1)
     batch_size: int = _knob(32, "Images per step, over all devices.", low=1)
     optimizer: str = _knob("sgd", "sgd: with Nesterov momentum.", choices=OPTIMIZERS)
@@ -187,7 +199,7 @@ def parse(arguments: Sequence[str]) -> list[Config]:
 
     Each member of a suite is read as `--flagfile=MEMBER` followed by the flags that stand
     beside `--suite`, so that these win. `--seeds` makes one experiment several, in which an
-    ensemble combines the members of its own seed.
+    ensemble combines the members, and a student has the teacher, of its own seed.
 
     Raises:
         UsageError: for an unknown flag, a value out of range, words that are no flag, or a
@@ -224,9 +236,17 @@ def _seeds(config: Config, given: dict[str, str]) -> list[int]:
 
 
 def _with_seed(config: Config, seed: int) -> Config:
-    members = tuple(m if "/" in m else _seeded(m, seed) for m in config.members)
-    name = _seeded(config.experiment, seed)
-    return dataclasses.replace(config, experiment=name, members=members, seed=seed, seeds=())
+    def of_this_seed(run: str) -> str:
+        return run if "/" in run or not run else _seeded(run, seed)
+
+    return dataclasses.replace(
+        config,
+        experiment=_seeded(config.experiment, seed),
+        members=tuple(map(of_this_seed, config.members)),
+        teacher=of_this_seed(config.teacher),
+        seed=seed,
+        seeds=(),
+    )
 
 
 def _seeded(name: str, seed: int) -> str:
@@ -314,6 +334,12 @@ def _check(config: Config) -> None:
         raise UsageError("--members and --model=ensemble go together")
     if len(_numbers(config, "dropout")) != 3:
         raise UsageError("--dropout: DeepFakeNet has three blocks, name three rates")
+    if not config.filters or not all(f.isdecimal() and int(f) for f in config.filters):
+        raise UsageError(
+            f"--filters={_text(config.filters)}: whole numbers, a block's channels each"
+        )
+    if config.teacher and (config.model == "ensemble" or config.model.startswith("svm")):
+        raise UsageError(f"--teacher: it teaches networks, --model={config.model} is none")
     if len(bounds := _numbers(config, "input_range")) != 2 or bounds[0] >= bounds[1]:
         raise UsageError("--input_range: two numbers, the lower one first")
     class_weights(config)

@@ -28,6 +28,7 @@ def stay_the_same(config: Config) -> bool:
     given the features, so there they are not computed ahead.
     """
     drawn = config.augment or config.train_crop or config.cutmix_alpha or config.mixup_alpha
+    drawn = drawn or config.teacher  # It looks at images.
     return not drawn and config.strategy == strategy.NONE and not config.data_service
 
 

@@ -105,7 +105,9 @@ def _own(config: Config, pretrained: bool) -> dict[str, Any]:
             "weights": file if pretrained else None,
             "batch_norm": models.has_batch_norm(file),
         }
-    if config.model in ("residual", "rich"):
+    if config.model == "residual":
+        return {"filters": tuple(map(int, config.filters)), "high_pass": config.high_pass}
+    if config.model == "rich":
         return {}
     return {
         "dropout": tuple(map(float, config.dropout)),
@@ -247,9 +249,6 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
     )
 
 
-def member_paths(config: Config) -> list[str]:
-    """A bare name is a run beside this one, a name with a slash a path, and so is each of these."""
-    return [
-        member if "/" in member else os.path.join(config.output_dir, member)
-        for member in config.members
-    ]
+def run_path(config: Config, run: str) -> str:
+    """The path that a member or a teacher means: a bare name is a run beside this one."""
+    return run if "/" in run else os.path.join(config.output_dir, run)

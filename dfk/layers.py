@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from dfk.high_pass import HighPass as HighPass
 from dfk.noise_statistics import NoiseStatistics as NoiseStatistics
 from dfk.rich_features import RichFeatures as RichFeatures
 

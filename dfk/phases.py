@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from dfk import features, loop, models, runs, strategy
+from dfk import distillation, features, loop, models, runs, strategy
 from dfk.callbacks import (
     AverageWeights,
     Checkpoint,
@@ -68,7 +68,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
             models.set_trainable_from(model, phase.trainable_from)
         idle = config.model == "rich" or (config.model == "vgg16" and not phase.trainable_from)
         ahead = idle and features.stay_the_same(config)
-        fitted = features.head_of(model) if ahead else network
+        fitted = features.head_of(model) if ahead else _student(config, data, network)
         if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
             checkpoint.restore_best(fitted)
         else:
@@ -77,6 +77,18 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
         checkpoint.end_phase(network)
         strategy.wait_for_all()  # The next phase reads what the chief has written.
     return checkpoint.saved
+
+
+def _student(config: Config, data: Catalog, network: keras.Model) -> keras.Model:
+    """The network, or one of the same layers that a teacher teaches."""
+    if not config.teacher:
+        return network
+    try:
+        with strategy.scope(config):
+            teacher = distillation.load_teacher(config.teacher, data.class_names)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return distillation.Student(network, teacher, config.teacher_share)
 
 
 def _fit_phase(

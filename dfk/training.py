@@ -93,7 +93,8 @@ def _resolved(config: Config) -> Config:
         config,
         precision=hardware.resolve_precision(config.precision),
         augment=augment.expand(config.augment),
-        members=tuple(fitting.member_paths(config)),
+        members=tuple(fitting.run_path(config, member) for member in config.members),
+        teacher=config.teacher and fitting.run_path(config, config.teacher),
     )
 
 
@@ -118,6 +119,8 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
             models.set_trainable_from(models.VGG16(), config.fine_tune_from)
         if config.model == "ensemble":
             _check_members([Path(member) for member in config.members], upcoming)
+        if config.teacher:
+            _check_teacher(config, upcoming)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -129,7 +132,17 @@ def _check_members(paths: Sequence[Path], upcoming: Mapping[Path, str]) -> None:
         models.Ensemble(loaded)
     for path in paths:
         if upcoming.get(path) in models.PENALTY:
-            raise ValueError(f"{path} is an SVM; only Keras models can be members of an ensemble")
+            raise ValueError(models.NO_SVM.format(path))
+
+
+def _check_teacher(config: Config, upcoming: Mapping[Path, str]) -> None:
+    if config.strategy == strategy.MULTI_WORKER:
+        raise ValueError("--teacher: not with --strategy=multi_worker, whose loop has no teacher")
+    path = Path(config.teacher)
+    if upcoming.get(path) in models.PENALTY:
+        raise ValueError(models.NO_SVM.format(path))
+    if path not in upcoming:
+        models.load_member(path)
 
 
 def load_data(config: Config) -> Catalog:

@@ -13,7 +13,7 @@ _SIDE = 100
 
 
 class Training(NamedTuple):
-    """An experiment of the study as its flag file has it, for an epoch of `steps` batches."""
+    """An experiment of the study as its flag file has it: an epoch of `steps` batches, in rounds."""
 
     model: str
     crop: int
@@ -22,6 +22,7 @@ class Training(NamedTuple):
     augment: tuple[str, ...]
     mixing: float
     class_weight: tuple[float, ...]
+    rounds: int
 
 
 _TRAININGS = {
@@ -33,18 +34,19 @@ _TRAININGS = {
         ("flip", "rotate=10", "jitter=0.1", "blur=2"),
         0.0,
         (1, 1, 1, 1, 2.7),
+        5,
     ),
-    "vgg16": Training("vgg16", 48, 64, 8, ("flip",), 0.2, (1, 1, 1, 1, 1.7)),
+    "vgg16": Training("vgg16", 48, 64, 6, ("flip",), 0.2, (1, 1, 1, 1, 1.7), 3),
 }
 
 
 def rows(full: bool) -> list[Row]:
     """How many times as long as its bare steps an epoch of `deepfakenet2` and of `vgg16` takes."""
     found = []
-    for name in _TRAININGS:
+    for name, training in _TRAININGS.items():
         epoch = Contestant(f"{name}, an epoch", fit, {"name": name, "fed": True})
         bare = Contestant(f"{name}, bare steps", fit, {"name": name, "fed": False})
-        (result,) = contest(epoch, [bare], rounds=5 if full else 3).results
+        (result,) = contest(epoch, [bare], rounds=(2 if full else 1) * training.rounds).results
         if result.ratio is None:
             raise RuntimeError(f"{bare.name}: {result.problem}")
         what = f"an epoch of {name} through the pipeline, x its bare steps"

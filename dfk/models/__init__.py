@@ -12,6 +12,7 @@ from dfk.models.classifier import (
 )
 from dfk.models.deepfakenet import DeepFakeNet
 from dfk.models.ensemble import (
+    NO_SVM,
     Ensemble,
     cross_fit_ensemble,
     fit_ensemble,
@@ -44,6 +45,7 @@ SMALLEST_IMAGE = {
 
 __all__ = [
     "BUILDERS",
+    "NO_SVM",
     "PENALTY",
     "SMALLEST_IMAGE",
     "SVM",

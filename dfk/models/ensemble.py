@@ -23,6 +23,9 @@ Member = keras.Model | str | Path
 # The study's stacker, but for the penalty: without it, a holdout of 1,125 images overfits it.
 _HIDDEN, _L2 = 16, 3e-3
 
+# What is said of an SVM's path.
+NO_SVM = "{} is an SVM; only Keras models can be members of an ensemble, or teachers"
+
 # The combiner learns in rounds of full-batch steps; cross-validation says after which to stop.
 _FOLDS, _ROUNDS, _STEPS, _LEARNING_RATE = 5, 20, 10, 0.02
 
@@ -136,7 +139,7 @@ def load_member(member: Member) -> keras.Model:
         return member
     path = Path(member)
     if path.suffix == ".skops" or (path / "model.skops").is_file():
-        raise ValueError(f"{path} is an SVM; only Keras models can be members of an ensemble")
+        raise ValueError(NO_SVM.format(path))
     file = path / "model.keras" if path.is_dir() else path
     if not path.exists():
         raise ValueError(f"there is no run at {path}; train it first")

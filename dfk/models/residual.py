@@ -27,6 +27,7 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
     classes: int = 5,
     class_names: Sequence[str] | None = None,
     filters: Sequence[int] = (32, 64, 128, 256),
+    high_pass: bool = False,
     dropout: float = 0.2,
     temperature: float = 1.0,
     seed: int | None = None,
@@ -41,6 +42,7 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
         classes: C, number of classes.
         class_names: C names; "0", "1", ... without them.
         filters: channels of each block; the default has 1.2 million parameters.
+        high_pass: let the stem see `dfk.layers.HighPass` of the image beside its colours.
         dropout: rate before the last layer.
         temperature: of the final softmax.
         seed: of weights and dropout; None draws one.
@@ -56,7 +58,7 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
     """
     class_names = names_of(classes, class_names)
     model = classifier(
-        _network(classes, filters, dropout, seed, dtype),
+        _network(classes, filters, high_pass, dropout, seed, dtype),
         input_shape=input_shape,
         class_names=class_names,
         temperature=temperature,
@@ -68,13 +70,21 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
 
 
 def _network(
-    classes: int, filters: Sequence[int], dropout: float, seed: int | None, dtype: str
+    classes: int,
+    filters: Sequence[int],
+    high_pass: bool,
+    dropout: float,
+    seed: int | None,
+    dtype: str,
 ) -> keras.Model:
     """Images [N, H, W, 3] in 0..255 to float32 logits [N, classes]."""
     seeds = Seeds(seed)
     images = keras.Input((None, None, 3), name="images")
     # In float32: bfloat16 would round a pixel before it is centred.
     x = keras.layers.Rescaling(2 / 255, -1.0, dtype="float32", name="rescale")(images)
+    if high_pass:
+        noise = layers.HighPass(name="high_pass")(images)
+        x = keras.layers.Concatenate(dtype="float32", name="views")([x, noise])
     x = _conv(x, filters[0], 3, seeds, dtype, "stem")
     x = keras.layers.ReLU(dtype=dtype, name="stem_relu")(x)
     for block, width in enumerate(filters, start=1):

@@ -1,0 +1,60 @@
+"""Knowledge distillation: a network learns what another one answers, not its labels alone."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+import keras
+
+from dfk import models
+from dfk.layers import Frozen
+
+
+class Student(keras.Model):
+    """A network's own layers, trained on labels a share of which is what a teacher answers.
+
+    The teacher sees the very images that the network sees, cropped, turned and mixed (Hinton et
+    al., 2015, "Distilling the Knowledge in a Neural Network"; Beyer et al., 2022, "Knowledge
+    distillation: A good teacher is patient and consistent"). Its probabilities are calibrated,
+    which takes the place of Hinton's temperature. What is not training is scored on labels alone.
+
+    Args:
+        network: a functional model, images [N, H, W, 3] in 0..255 to logits [N, C].
+        teacher: from the same images to probabilities [N, C]; it is not trained, and its weights
+            are none of the student's.
+        share: of each label that the teacher's probabilities take, 0..1.
+    """
+
+    def __init__(self, network: keras.Model, teacher: keras.Model, share: float):
+        super().__init__(network.input, network.output, name=network.name)
+        frozen = Frozen(teacher.input, teacher.output)
+        # Keras would take an attribute that is a model for a part of this one.
+        self._answer = functools.partial(frozen, training=False)
+        self._share = share
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training: bool = True
+    ) -> Any:
+        """Keras' own, on labels [N, C] that the teacher has taken its share of."""
+        if training:
+            answers = keras.ops.cast(self._answer(x), y.dtype)
+            y = (1 - self._share) * y + self._share * answers
+        return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+
+def load_teacher(path: str | os.PathLike, class_names: tuple[str, ...]) -> keras.Model:
+    """Loads a run's or a file's model and makes sure that it answers for the same classes.
+
+    Raises:
+        ValueError: if there is no Keras model, or it knows other classes.
+    """
+    teacher = models.load_member(path)
+    known = models.class_names_of(teacher)
+    if known != class_names:
+        raise ValueError(
+            f"the teacher {path} knows the classes {', '.join(known)}; the data has "
+            f"{', '.join(class_names)}"
+        )
+    return teacher
