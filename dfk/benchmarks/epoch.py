@@ -13,7 +13,7 @@ _SIDE = 100
 
 
 class Training(NamedTuple):
-    """An experiment of the study as its flag file has it: an epoch of `steps` batches, in rounds."""
+    """An experiment of the study as its flag file has it: `rounds` epochs of `steps` batches."""
 
     model: str
     crop: int
