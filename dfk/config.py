@@ -147,6 +147,12 @@ class Config:
         "block4", "VGG16 with given weights: the block from which on the base trains after that."
     )
     fine_tune_learning_rate: float = _knob(1e-5, "The learning rate from then on.", low=0)
+    feature_draws: int = _knob(
+        0,
+        "VGG16's head and rich: how often every image is augmented and cropped to compute its "
+        "features from, before training and beside the whole image; 0 does so in every epoch.",
+        low=0,
+    )
     class_weight: tuple[str, ...] = _knob(
         (), "class:weight, ...: how much an image of a class counts in the loss; 1 if not named."
     )

@@ -6,13 +6,19 @@ The fixed part is VGG16's base while its head is trained, and the counting of `R
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import keras
+import numpy as np
 from absl import logging
+from tqdm import tqdm
 
 from dfk import models, strategy
 from dfk.config import Config
-from dfk.data.catalog import Catalog
+from dfk.data import augment
+from dfk.data.catalog import Catalog, Split
+from dfk.data.pipeline import make_dataset
+from dfk.errors import UsageError
 from dfk.evaluation.evaluate import predict
 from dfk.layers import Resizing
 
@@ -24,11 +30,12 @@ _LAST_FIXED = ("average", "features")
 def stay_the_same(config: Config) -> bool:
     """Whether what is fixed answers the same to an image in every epoch of this training.
 
-    It does where nothing is drawn for an image. A strategy or a data service would have to be
-    given the features, so there they are not computed ahead.
+    It does where nothing is drawn for an image, or a number of draws is all that is wanted. A
+    teacher looks at images, and a strategy or a data service would have to be given the features,
+    so there they are not computed ahead.
     """
-    drawn = config.augment or config.train_crop or config.cutmix_alpha or config.mixup_alpha
-    drawn = drawn or config.teacher  # It looks at images.
+    drawn = (config.augment or config.train_crop) and not config.feature_draws
+    drawn = drawn or config.cutmix_alpha or config.mixup_alpha or config.teacher
     return not drawn and config.strategy == strategy.NONE and not config.data_service
 
 
@@ -55,8 +62,9 @@ def of_images(config: Config, data: Catalog, model: keras.Model) -> tuple[Config
     """Runs what is fixed of a `VGG16` or `RichNet` over train and holdout.
 
     Returns:
-        The catalog with features float32 [1, 1, D] in place of images, and the settings that
-        feed them to `head_of(model)`: no resizing.
+        The catalog with features float32 [1, 1, D] in place of images, those of train
+        `1 + config.feature_draws` times, and the settings that feed them to `head_of(model)`:
+        no resizing, and nothing more to draw.
     """
     logging.info("Computing the features that the layers before them answer, once for all epochs.")
     network = models.network_of(model)
@@ -66,9 +74,60 @@ def of_images(config: Config, data: Catalog, model: keras.Model) -> tuple[Config
             x = layer(x)
     base = keras.Model(network.input, _last_fixed(network).output)
     extractor = keras.Model(images, base(x))
-    splits = {}
-    for name in _SPLITS:
-        split = data.splits[name]
-        features = predict(extractor, split, batch_size=config.batch_size)
-        splits[name] = dataclasses.replace(split, images=list(features[:, None, None]))
-    return dataclasses.replace(config, image_size=0), dataclasses.replace(data, splits=splits)
+    splits = {
+        name: dataclasses.replace(
+            data.splits[name],
+            images=_as_images(predict(extractor, data.splits[name], batch_size=config.batch_size)),
+        )
+        for name in _SPLITS
+    }
+    if config.feature_draws:
+        drawn = _drawn(config, data.splits["train"], len(data.class_names), base)
+        splits["train"] = _joined(splits["train"], drawn)
+    plain = dataclasses.replace(config, image_size=0, augment=(), train_crop=0)
+    return plain, dataclasses.replace(data, splits=splits)
+
+
+def _as_images(features: np.ndarray) -> list[np.ndarray]:
+    """Features [N, D] as N images [1, 1, D]."""
+    return list(features[:, None, None])
+
+
+def _drawn(config: Config, split: Split, classes: int, base: keras.Model) -> Split:
+    """Features of the split's images, augmented and cropped `config.feature_draws` times."""
+    try:
+        dataset = make_dataset(
+            split=split,
+            classes=classes,
+            batch_size=config.batch_size,
+            image_size=config.image_size,
+            training=True,
+            augmentations=augment.parse(config.augment),
+            crop=config.train_crop,
+            seed=config.seed,
+            epochs=config.feature_draws,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    features, labels = [], []
+    for images, one_hot in tqdm(dataset, desc="features", unit=" batches", disable=None):
+        features += _as_images(base.predict_on_batch(images))
+        labels += np.argmax(one_hot, axis=1).tolist()
+    names = [f"draw {number}" for number in range(len(labels))]
+    return Split(
+        ids=names,
+        paths=[Path(name) for name in names],
+        labels=np.array(labels, np.int32),
+        origins=names,
+        images=features,
+    )
+
+
+def _joined(*splits: Split) -> Split:
+    return Split(
+        ids=[name for split in splits for name in split.ids],
+        paths=[path for split in splits for path in split.paths],
+        labels=np.concatenate([split.labels for split in splits]),
+        origins=[origin for split in splits for origin in split.origins],
+        images=[image for split in splits for image in split.images],
+    )

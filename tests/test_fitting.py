@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from dfk import callbacks, config, features, models, phases, runs, training
+from dfk import callbacks, config, features, fitting, models, phases, runs, training
 from dfk.errors import UsageError
 from tests.datasets import write_kaggle
 
@@ -137,6 +137,39 @@ def test_a_rich_model_counts_once_and_trains_as_on_images(data_dir, tmp_path, mo
         for run in (settings, plain)
     ]
     np.testing.assert_allclose(*histories, rtol=1e-3)
+
+
+def test_a_rich_model_counts_draws_of_each_image_beside_it(data_dir, tmp_path):
+    """Mirroring changes no count: whatever is drawn, an image's features stay with its label."""
+    flags = ["--flagfile=configs/rich.flags", "--batch_size=16", "--augment=flip"]
+    settings = _config(data_dir, tmp_path, *flags, "--feature_draws=2")
+    assert features.stay_the_same(settings)
+    data = training.load_data(settings)
+    model = fitting.build(settings, data.class_names, precision="float32")
+    plain, found = features.of_images(settings, data, model)
+    assert (plain.augment, plain.image_size) == ((), 0)
+    whole, drawn = data.splits["train"], found.splits["train"]
+    assert len(found.splits["holdout"]) == len(data.splits["holdout"])
+    assert len(drawn) == len(whole) + 2 * (len(whole) // 16 * 16)
+    table = np.stack(drawn.images)[:, 0, 0]
+    own, others = table[: len(whole)], table[len(whole) :]
+    distances = np.abs(others[:, None] - own).max(axis=2)
+    assert distances.min(axis=1).max() < 1e-3
+    assert (drawn.labels[: len(whole)] == whole.labels).all()
+    assert (drawn.labels[len(whole) :] == whole.labels[distances.argmin(axis=1)]).all()
+
+
+def test_draws_are_crops_and_those_that_do_not_fit_are_refused(data_dir, tmp_path):
+    flags = ["--flagfile=configs/rich.flags", "--batch_size=16", "--feature_draws=1", "--epochs=1"]
+    with pytest.raises(UsageError, match="--train_crop=99 does not fit"):
+        training.run(_config(data_dir, tmp_path, *flags, "--train_crop=99"))
+    settings = _config(data_dir, tmp_path, *flags, "--train_crop=12", "--experiment=crops")
+    data = training.load_data(settings)
+    model = fitting.build(settings, data.class_names, precision="float32")
+    _, found = features.of_images(settings, data, model)
+    whole, drawn = found.splits["train"].images[0], found.splits["train"].images[-1]
+    assert whole.shape == drawn.shape
+    assert all(np.abs(drawn - image).max() > 1e-3 for image in found.splits["train"].images[:-1])
 
 
 def test_the_head_resumes_on_its_features(fine_tuned, data_dir, tmp_path, monkeypatch):
