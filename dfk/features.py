@@ -74,13 +74,12 @@ def of_images(config: Config, data: Catalog, model: keras.Model) -> tuple[Config
             x = layer(x)
     base = keras.Model(network.input, _last_fixed(network).output)
     extractor = keras.Model(images, base(x))
-    splits = {
-        name: dataclasses.replace(
-            data.splits[name],
-            images=_as_images(predict(extractor, data.splits[name], batch_size=config.batch_size)),
-        )
-        for name in _SPLITS
-    }
+    splits = {}
+    for name in _SPLITS:
+        split = data.splits[name]
+        bar = f"features of {name}"
+        features = predict(extractor, split, batch_size=config.batch_size, progress=bar)
+        splits[name] = dataclasses.replace(split, images=_as_images(features))
     if config.feature_draws:
         drawn = _drawn(config, data.splits["train"], len(data.class_names), base)
         splits["train"] = _joined(splits["train"], drawn)
@@ -110,7 +109,7 @@ def _drawn(config: Config, split: Split, classes: int, base: keras.Model) -> Spl
     except ValueError as error:
         raise UsageError(str(error)) from error
     features, labels = [], []
-    for images, one_hot in tqdm(dataset, desc="features", unit=" batches", disable=None):
+    for images, one_hot in tqdm(dataset, desc="features of draws", unit=" batches", disable=None):
         features += _as_images(base.predict_on_batch(images))
         labels += np.argmax(one_hot, axis=1).tolist()
     names = [f"draw {number}" for number in range(len(labels))]

@@ -90,6 +90,13 @@ def test_a_file_that_cannot_be_is_named(name, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_what_shapes_a_saved_model_is_refused_beside_compact(tmp_path, capsys):
+    flags = ["--precision=mixed_bfloat16", "--no_fold"]
+    assert cli.main(["export", "unibuc", f"--compact={tmp_path / 'small.keras'}", *flags]) == 2
+    assert "leave out --precision, --no_fold" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_exported_of_a_shipped_model_lies_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "weights"

@@ -72,4 +72,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="leave BatchNormalization beside the convolutions instead of inside them",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    names = ("output_dir", "precision", "keep_versions", "no_fold")
+    given = [f"--{name}" for name in names if getattr(options, name) != parser.get_default(name)]
+    if options.compact and given:
+        parser.error(f"--compact writes no SavedModel: leave out {', '.join(given)}")
+    return options

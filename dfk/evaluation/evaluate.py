@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from dfk import jax_devices, runs
 from dfk.data.catalog import Split
@@ -22,26 +23,33 @@ from dfk.inference import load
 _MISTAKES = 3  # Of each class
 
 
-def predict(model: keras.Model, split: Split, *, batch_size: int) -> np.ndarray:
+def predict(model: keras.Model, split: Split, *, batch_size: int, progress: str = "") -> np.ndarray:
     """Runs a model over a split at the images' own sizes; returns what it answers, [N, C].
 
     Images of one size share batches, the last one as small as it is. The model itself
-    resizes, as it does in serving.
+    resizes, as it does in serving. On a terminal a bar named `progress` shows how far it is.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, image in enumerate(split.images):
         groups.setdefault(image.shape, []).append(i)
     classes = model.output_shape[-1]
     answers = np.zeros((len(split), classes), np.float32)
-    for indices in groups.values():
-        answers[indices] = np.concatenate(
-            [
-                model.predict(
-                    make_dataset(split=part, classes=classes, batch_size=batch_size), verbose=0
-                )
-                for part in jax_devices.divided(split.take(indices))
-            ]
+    hidden = None if progress else True
+    with tqdm(total=len(split), desc=progress, unit=" images", disable=hidden) as bar:
+        count = keras.callbacks.LambdaCallback(
+            on_predict_batch_end=lambda _, logs: bar.update(len(logs["outputs"]))
         )
+        for indices in groups.values():
+            answers[indices] = np.concatenate(
+                [
+                    model.predict(
+                        make_dataset(split=part, classes=classes, batch_size=batch_size),
+                        verbose=0,
+                        callbacks=[count],
+                    )
+                    for part in jax_devices.divided(split.take(indices))
+                ]
+            )
     return answers
 
 
