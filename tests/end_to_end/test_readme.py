@@ -51,7 +51,8 @@ def test_the_readmes_commands_run_as_printed(checkout):
             assert done.returncode == 0, f"{text}\n{done.stderr}"
             assert "Traceback" not in done.stderr
     study = {"svm", "deepfakenet", "deepfakenet2", "vgg16", "ensemble"}
-    assert _runs(checkout / "runs") == {*study, "look", "unibuc", "mine", "open_set", "seeds"}
+    suites = {"look", "unibuc", "mine", "open_set", "seeds"}
+    assert _runs(checkout / "runs") == {*study, *suites, "student"}
     assert _runs(checkout / "runs/unibuc") == {*study, "svm_forensic", "flips-only", "blend"}
     assert _runs(checkout / "runs/mine") == {"baseline", "cnn", "vgg", "both"}
     assert _runs(checkout / "runs/seeds") == {"crops-seed0", "crops-seed1"}
