@@ -51,6 +51,7 @@ def _phases(config: Config) -> list[Phase]:
 def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
     """Fits what the checkpoint leaves to do; the network ends with its best weights."""
     network = models.network_of(model)
+    teacher = _teacher(config, data)
     first_epoch = 0
     for number, phase in enumerate(_phases(config)):
         policies = _policies(config, phase, first_epoch)
@@ -68,27 +69,37 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
             models.set_trainable_from(model, phase.trainable_from)
         idle = config.model == "rich" or (config.model == "vgg16" and not phase.trainable_from)
         ahead = idle and features.stay_the_same(config)
-        fitted = features.head_of(model) if ahead else _student(config, data, network)
+        fitted = _taught(config, model, teacher, ahead=ahead)
         if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
             checkpoint.restore_best(fitted)
         else:
-            seen = features.of_images(config, data, model) if ahead else (config, data)
+            seen = features.of_images(config, data, model, teacher) if ahead else (config, data)
             _fit_phase(*seen, fitted, phase, policies, checkpoint)
         checkpoint.end_phase(network)
         strategy.wait_for_all()  # The next phase reads what the chief has written.
     return checkpoint.saved
 
 
-def _student(config: Config, data: Catalog, network: keras.Model) -> keras.Model:
-    """The network, or one of the same layers that a teacher teaches."""
+def _teacher(config: Config, data: Catalog) -> keras.Model | None:
     if not config.teacher:
-        return network
+        return None
     try:
         with strategy.scope(config):
-            teacher = distillation.load_teacher(config.teacher, data.class_names)
+            return distillation.load_teacher(config.teacher, data.class_names)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return distillation.Student(network, teacher, config.teacher_share)
+
+
+def _taught(
+    config: Config, model: keras.Model, teacher: keras.Model | None, *, ahead: bool
+) -> keras.Model:
+    """What is fitted: the network, its head on features, or either of them as a student."""
+    answers = 0 if teacher is None else teacher.output.shape[-1]
+    fitted = features.head_of(model, answers=answers) if ahead else models.network_of(model)
+    if teacher is None:
+        return fitted
+    heard = features.answers_of(fitted, answers) if ahead else teacher
+    return distillation.Student(fitted, heard, config.teacher_share)
 
 
 def _fit_phase(

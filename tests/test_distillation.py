@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from dfk import config, distillation, models, runs, training
+from dfk import config, distillation, features, fitting, models, runs, training
 from dfk.errors import UsageError
 from tests.datasets import write_kaggle
 from tests.networks import network
@@ -99,12 +99,38 @@ def test_a_run_names_a_run_beside_it_as_its_teacher(data_dir, output_dir):
     assert model.count_params() == metrics[0]["parameters"]
 
 
-def test_a_rich_student_counts_what_its_teacher_sees(data_dir, output_dir):
-    """Features computed ahead would leave the teacher without images."""
-    settings = _config(
-        *(data_dir, output_dir, "--model=rich", "--augment=", "--epochs=1", "--teacher=teacher")
-    )
-    assert training.run(settings)["epochs"] == 1
+def test_a_rich_student_hears_once_what_its_teacher_answers(data_dir, output_dir, monkeypatch):
+    """It trains on features computed ahead as on images, each with the teacher's answer to it."""
+    given = ["--model=rich", "--augment=", "--teacher=teacher", "--teacher_share=0.9"]
+    ahead = _config(data_dir, output_dir, *given, "--experiment=ahead")
+    assert features.stay_the_same(ahead)
+    training.run(ahead)
+    monkeypatch.setattr(features, "stay_the_same", lambda config: False)
+    plain = _config(data_dir, output_dir, *given, "--experiment=every_epoch")
+    training.run(plain)
+    histories = [
+        np.loadtxt(one.run_dir / runs.HISTORY, delimiter=",", skiprows=1) for one in (ahead, plain)
+    ]
+    np.testing.assert_allclose(*histories, rtol=1e-3)
+
+
+def test_behind_the_features_of_a_draw_stands_the_answer_to_it(data_dir, output_dir):
+    """Mirroring changes no count, so the counts tell which image was drawn, mirrored or not."""
+    given = ["--model=rich", "--augment=flip", "--feature_draws=1", "--image_size=0"]
+    settings = _config(data_dir, output_dir, *given, "--limit=40")
+    data = training.load_data(settings)
+    model = fitting.build(settings, data.class_names, precision="float32")
+    teacher = network(seed=3)
+    _, found = features.of_images(settings, data, model, teacher)
+    vectors = np.stack(found.splits["train"].images)
+    told = features.answers_of(features.head_of(model, answers=3), 3).predict(vectors, verbose=0)
+    images = np.stack(data.splits["train"].images).astype("float32")
+    whole, counts = len(images), vectors[:, 0, 0, :-3]
+    drawn = [np.abs(counts[:whole] - one).max(axis=1).argmin() for one in counts[whole:]]
+    answers = [teacher.predict(x, verbose=0) for x in (images, images[:, :, ::-1])]
+    np.testing.assert_allclose(told[:whole], answers[0], atol=1e-4)
+    plain, mirrored = (np.abs(told[whole:] - one[drawn]).max(axis=1) < 1e-4 for one in answers)
+    assert (plain | mirrored).all() and not plain.all() and not mirrored.all()
 
 
 def test_of_several_seeds_each_has_the_teacher_of_its_own():

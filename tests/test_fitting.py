@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from dfk import callbacks, config, features, fitting, models, phases, runs, training
+from dfk import callbacks, config, features, fitting, hardware, models, phases, runs, training
 from dfk.errors import UsageError
 from tests.datasets import write_kaggle
 
@@ -170,6 +170,14 @@ def test_draws_are_crops_and_those_that_do_not_fit_are_refused(data_dir, tmp_pat
     whole, drawn = found.splits["train"].images[0], found.splits["train"].images[-1]
     assert whole.shape == drawn.shape
     assert all(np.abs(drawn - image).max() > 1e-3 for image in found.splits["train"].images[:-1])
+
+
+def test_features_that_do_not_fit_into_memory_are_refused_first(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "memory_bytes", lambda: 8 * 2**30)
+    flags = ["--flagfile=configs/rich.flags", "--feature_draws=10000", "--augment=flip"]
+    settings = _config(data_dir, tmp_path, *flags)
+    with pytest.raises(UsageError, match="this machine has 8 GiB"):
+        training.run(settings)
 
 
 def test_the_head_resumes_on_its_features(fine_tuned, data_dir, tmp_path, monkeypatch):
