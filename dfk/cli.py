@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from absl import logging
+from absl import flags, logging
 
 import dfk
 from dfk import backend
@@ -88,9 +88,11 @@ def prepare_logging() -> None:
 
     If Keras runs on JAX, TensorFlow is left none of the GPUs here, before it computes anything.
     """
+    flags.FLAGS(["dfk", "--logtostderr"])  # absl's own, or its first message is about them.
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(standard_logging.Formatter("%(message)s"))
+    standard_logging.getLogger("tensorflow").addFilter(_is_not_about_traces)
     # It tells of each kind of accelerator that is not there.
     standard_logging.getLogger("jax").setLevel(standard_logging.WARNING)
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
@@ -99,6 +101,11 @@ def prepare_logging() -> None:
             import tensorflow  # noqa: F401
     if backend.chosen() == "jax":
         backend.keep_tensorflow_to_cpu()
+
+
+def _is_not_about_traces(record: standard_logging.LogRecord) -> bool:
+    """TensorFlow counts the traces of all models together, and takes a few models for too many."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def keep_stderr() -> None:
