@@ -125,20 +125,6 @@ def test_features_computed_once_train_the_head_as_the_base_in_every_epoch(
     np.testing.assert_allclose(*histories, rtol=1e-3)
 
 
-def test_a_rich_model_counts_once_and_trains_as_on_images(data_dir, tmp_path, monkeypatch):
-    flags = ["--flagfile=configs/rich.flags", "--precision=float32", "--epochs=3"]
-    settings = _config(data_dir, tmp_path, *flags, "--batch_size=16", "--experiment=once")
-    training.run(settings)
-    monkeypatch.setattr(features, "stay_the_same", lambda config: False)
-    plain = _config(data_dir, tmp_path, *flags, "--batch_size=16", "--experiment=plain")
-    training.run(plain)
-    histories = [
-        np.loadtxt(run.run_dir / runs.HISTORY, delimiter=",", skiprows=1)
-        for run in (settings, plain)
-    ]
-    np.testing.assert_allclose(*histories, rtol=1e-3)
-
-
 def test_a_rich_model_counts_draws_of_each_image_beside_it(data_dir, tmp_path):
     """Mirroring changes no count: whatever is drawn, an image's features stay with its label."""
     flags = ["--flagfile=configs/rich.flags", "--batch_size=16", "--augment=flip"]
