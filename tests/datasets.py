@@ -70,3 +70,10 @@ def _splits(counts, classes, size, seed):
                 for i, label in enumerate(labels)
             ],
         )
+
+
+def names_by_id(data, split="train"):
+    """Class names of a split's images by id."""
+    found = data.splits[split]
+    names = [data.class_names[i] if i >= 0 else "" for i in found.labels]
+    return dict(zip(found.ids, names, strict=True))
