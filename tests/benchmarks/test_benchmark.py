@@ -39,6 +39,7 @@ def test_wrong_usage_is_a_message(arguments, message, capfd):
     assert message in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_growth_measures_catalogs_and_predictions(monkeypatch):
     monkeypatch.setattr(growth, "_ROWS", (50, 500))
     monkeypatch.setattr(growth, "_FILES", (20, 200))
@@ -49,6 +50,7 @@ def test_growth_measures_catalogs_and_predictions(monkeypatch):
     assert -64 < rows["predict 200 files: memory growth after 10, MiB"].measured < 512
 
 
+@pytest.mark.slow
 def test_the_commands_answer(monkeypatch):
     monkeypatch.setattr(command, "_ROUNDS", 1)
     help_, predict, ratio = command.rows(full=False)

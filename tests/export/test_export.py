@@ -258,6 +258,7 @@ def _umask():
     return mask
 
 
+@pytest.mark.slow
 def test_a_rich_model_is_exported_with_the_least_size_that_it_takes(tmp_path):
     models.RichNet(classes=3, class_names=CLASSES, units=(4,), seed=0).save(tmp_path / "rich.keras")
     exported = export.export(tmp_path / "rich.keras")
