@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -31,6 +32,18 @@ def _free_port():
         return listener.getsockname()[1]
 
 
+def _wait_for(port, seconds=120):
+    """Until something listens there: TensorFlow takes its time to start on a busy machine."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            assert time.monotonic() < end, f"nothing listens at {port}"
+            time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """A dispatcher and two workers, which see the images' files and nothing of this process."""
@@ -45,6 +58,7 @@ def address(tmp_path_factory):
                 subprocess.Popen([sys.executable, "-c", program], cwd=folder, env=environment)
             )
             stack.callback(process.kill)
+        _wait_for(dispatcher)
         yield f"grpc://127.0.0.1:{dispatcher}"
 
 
