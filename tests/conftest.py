@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Before TensorFlow is imported
 
 import pytest
+from absl import logging
 
 from tests.datasets import write_folders, write_kaggle
 
@@ -24,8 +25,11 @@ def folders(tmp_path):
 @pytest.fixture
 def logged(caplog):
     """What absl logged, from INFO up: `logged.text`."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.INFO)  # absl sets its logger's level anew when it likes.
     with caplog.at_level("INFO", logger="absl"):
         yield caplog
+    logging.set_verbosity(before)
 
 
 @pytest.fixture(scope="session")
