@@ -26,7 +26,7 @@ def folders(tmp_path):
 def logged(caplog):
     """What absl logged, from INFO up: `logged.text`."""
     before = logging.get_verbosity()
-    logging.set_verbosity(logging.INFO)  # absl sets its logger's level anew when it likes.
+    logging.set_verbosity(logging.INFO)  # Saving a SavedModel resets the level to it
     with caplog.at_level("INFO", logger="absl"):
         yield caplog
     logging.set_verbosity(before)
