@@ -11,12 +11,15 @@ def resolve_precision(precision: str) -> str:
     """Turns `auto` into `mixed_bfloat16` where the hardware computes in bfloat16, else `float32`.
 
     Decided by what the GPUs (compute capability 8 and up) or TPUs or, without one, the CPU
-    (AVX512_BF16 or AMX) have, never by timing, so that a run repeats.
+    (AVX512_BF16 or AMX) have, never by timing, so that a run repeats. JAX on a CPU gains
+    nothing from bfloat16, and jaxlib 0.11.2 computes NaN in it.
     """
     if precision != "auto":
         return precision
     if accelerators := _accelerators():
         able = all(able for _, able in accelerators)
+    elif _on_jax():
+        able = False
     else:
         able = bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
     return "mixed_bfloat16" if able else "float32"
@@ -46,9 +49,7 @@ def gpus() -> list[str]:
 
 def _accelerators() -> list[tuple[str, bool]]:
     """The name of each, and whether it computes in bfloat16."""
-    import keras
-
-    if keras.backend.backend() == "jax":
+    if _on_jax():
         import jax
 
         found = [device for device in jax.devices() if device.platform != "cpu"]
@@ -61,6 +62,12 @@ def _accelerators() -> list[tuple[str, bool]]:
         (x.get("device_name", "GPU"), x.get("compute_capability", (0, 0)) >= (8, 0))
         for x in details
     ]
+
+
+def _on_jax() -> bool:
+    import keras
+
+    return keras.backend.backend() == "jax"
 
 
 def _jax_computes_in_bfloat16(device) -> bool:
