@@ -16,6 +16,13 @@ def chosen() -> str:
     return os.environ.get("KERAS_BACKEND") or "tensorflow"
 
 
+def on_jax() -> bool:
+    """Whether Keras runs on JAX."""
+    import keras
+
+    return keras.backend.backend() == "jax"
+
+
 def check() -> None:
     """Refuses a backend that dfk does not know, or that is not installed, before Keras fails on it.
 

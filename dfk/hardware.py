@@ -6,6 +6,8 @@ import os
 import platform
 from pathlib import Path
 
+from dfk import backend
+
 
 def resolve_precision(precision: str) -> str:
     """Turns `auto` into `mixed_bfloat16` where the hardware computes in bfloat16, else `float32`.
@@ -18,7 +20,7 @@ def resolve_precision(precision: str) -> str:
         return precision
     if accelerators := _accelerators():
         able = all(able for _, able in accelerators)
-    elif _on_jax():
+    elif backend.on_jax():
         able = False
     else:
         able = bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
@@ -49,7 +51,7 @@ def gpus() -> list[str]:
 
 def _accelerators() -> list[tuple[str, bool]]:
     """The name of each, and whether it computes in bfloat16."""
-    if _on_jax():
+    if backend.on_jax():
         import jax
 
         found = [device for device in jax.devices() if device.platform != "cpu"]
@@ -62,12 +64,6 @@ def _accelerators() -> list[tuple[str, bool]]:
         (x.get("device_name", "GPU"), x.get("compute_capability", (0, 0)) >= (8, 0))
         for x in details
     ]
-
-
-def _on_jax() -> bool:
-    import keras
-
-    return keras.backend.backend() == "jax"
 
 
 def _jax_computes_in_bfloat16(device) -> bool:

@@ -18,11 +18,6 @@ class _DataParallel(keras.distribution.DataParallel):
         return super().get_data_layout(data_shape)
 
 
-def on_jax() -> bool:
-    """Whether Keras runs on JAX."""
-    return keras.backend.backend() == "jax"
-
-
 def check(batch_size: int) -> None:
     """Makes sure that Keras runs on what dfk can train on, and that its devices can share batches.
 
@@ -31,7 +26,7 @@ def check(batch_size: int) -> None:
     """
     if (name := keras.backend.backend()) not in backend.BACKENDS:  # By ~/.keras/keras.json
         raise UsageError(f"Keras runs on {name}: set KERAS_BACKEND to tensorflow or jax")
-    if on_jax() and batch_size % (count := len(keras.distribution.list_devices())):
+    if backend.on_jax() and batch_size % (count := len(keras.distribution.list_devices())):
         raise UsageError(
             f"--batch_size={batch_size} does not divide among the {count} devices of JAX"
         )
@@ -42,7 +37,7 @@ def use_all() -> None:
 
     Each holds all weights and its share of the images of a batch.
     """
-    devices = keras.distribution.list_devices() if on_jax() else []
+    devices = keras.distribution.list_devices() if backend.on_jax() else []
     if len(devices) > 1:
         keras.distribution.set_distribution(_DataParallel(devices=devices))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from dfk import jax_devices
+from dfk import backend, jax_devices
 from dfk.config import STRATEGIES, Config
 from dfk.data.catalog import Split
 from dfk.errors import DfkError, UsageError
@@ -35,7 +35,7 @@ def prepare(config: Config) -> None:
     """
     if config.strategy == NONE:
         return
-    if jax_devices.on_jax():
+    if backend.on_jax():
         raise UsageError("--strategy is TensorFlow's; JAX uses all of its devices without it")
     count = of(config).num_replicas_in_sync
     if config.batch_size % count:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from dfk import files, fitting, hardware, jax_devices, models, runs, strategy
+from dfk import backend, files, fitting, hardware, jax_devices, models, runs, strategy
 from dfk.config import Config
 from dfk.data import augment, catalog, images, service, unknown
 from dfk.data.catalog import Catalog
@@ -105,7 +105,7 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
         raise UsageError(f"--augment: {error}") from error
     if config.model in models.BUILDERS:
         jax_devices.check(config.batch_size)
-    if config.export and jax_devices.on_jax():
+    if config.export and backend.on_jax():
         raise UsageError(
             "--export: TF Serving's models are written by TensorFlow; train without it, "
             "then `dfk export RUN` without KERAS_BACKEND=jax"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dfk import hardware
+from dfk import backend, hardware
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,6 @@ def test_auto_is_bfloat16_where_it_is_computed_in(
 ):
     monkeypatch.setattr(hardware, "_accelerators", lambda: accelerators)
     monkeypatch.setattr(hardware, "_cpuinfo", lambda key: cpu)
-    monkeypatch.setattr(hardware, "_on_jax", lambda: on_jax)
+    monkeypatch.setattr(backend, "on_jax", lambda: on_jax)
     assert hardware.resolve_precision("auto") == precision
     assert hardware.resolve_precision("mixed_bfloat16") == "mixed_bfloat16"
