@@ -8,7 +8,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from dfk import backend
 from dfk.errors import DfkError
 from dfk.files import write_atomic, write_csv
 
@@ -67,7 +68,7 @@ class RefreshStatistics(keras.callbacks.Callback):
 
     def __init__(self, dataset: Iterable, *, averaged: bool = False):
         super().__init__()
-        self._dataset, self._averaged = dataset, averaged
+        self._dataset, self._averaged, self._compiled = dataset, averaged, None
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         layers = self.model.layers  # A functional model has them in the order of its data.
@@ -78,13 +79,22 @@ class RefreshStatistics(keras.callbacks.Callback):
         if not norms:
             return
         variables = [v for x in norms for v in (x.moving_mean, x.moving_variance)]
-        seen = []
         # Without momentum, the statistics after a batch are those of the batch.
         with _changed(norms, momentum=0.0), _changed(dropouts, rate=0.0):
-            for images, *_ in self._dataset:
-                self.model(images, training=True)
-                seen.append(_values(variables))
+            seen = [self._after(images, variables) for images, *_ in self._dataset]
         _assign(variables, [np.mean(values, axis=0) for values in zip(*seen, strict=True)])
+
+    def _after(self, images: Any, variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+        """What `variables`, which are not trained, are after a batch."""
+        if not backend.on_jax():
+            self.model(images, training=True)
+            return _values(variables)
+        # Layer by layer, JAX would spend more time on starting operations than on running them.
+        self._compiled = self._compiled or _compiled_pass(self.model)
+        state = self.model.trainable_variables, self.model.non_trainable_variables
+        values = self._compiled(*([v.value for v in some] for some in state), np.asarray(images))
+        after = {id(variable): value for variable, value in zip(state[1], values, strict=True)}
+        return [np.asarray(after[id(variable)]) for variable in variables]
 
 
 class AverageWeights(keras.callbacks.SwapEMAWeights):
@@ -272,6 +282,16 @@ class Checkpoint(keras.callbacks.Callback):
         named = {f"{group}/{i}": a for group, some in arrays.items() for i, a in enumerate(some)}
         np.savez(file, state=np.array(json.dumps(self.saved._asdict())), **named)
         write_atomic(self._path, file.getvalue())
+
+
+def _compiled_pass(model: keras.Model) -> Callable[..., list[Any]]:
+    """On JAX, from the values of both kinds of variables and images to those of the untrained."""
+    import jax
+
+    def after(trained: list[Any], others: list[Any], images: Any) -> list[Any]:
+        return model.stateless_call(trained, others, images, training=True)[1]
+
+    return jax.jit(after)
 
 
 @contextlib.contextmanager
