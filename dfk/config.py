@@ -100,7 +100,8 @@ class Config:
         False, "Let the residual network see high-pass filters' answers beside the colours."
     )
     vgg16_weights: str = _knob(
-        "imagenet", "VGG16's start: `imagenet`, `none` (with BatchNormalization), or a file."
+        "imagenet",
+        "VGG16's start: `imagenet`, `none` (with BatchNormalization), a run, or a file.",
     )
     members: tuple[str, ...] = _knob(
         (), "Runs that an ensemble combines: names within output_dir, or paths with a slash."
@@ -205,7 +206,8 @@ def parse(arguments: Sequence[str]) -> list[Config]:
 
     Each member of a suite is read as `--flagfile=MEMBER` followed by the flags that stand
     beside `--suite`, so that these win. `--seeds` makes one experiment several, in which an
-    ensemble combines the members, and a student has the teacher, of its own seed.
+    ensemble combines the members, and a student or VGG16 has the run it builds on, of its own
+    seed.
 
     Raises:
         UsageError: for an unknown flag, a value out of range, words that are no flag, or a
@@ -250,9 +252,18 @@ def _with_seed(config: Config, seed: int) -> Config:
         experiment=_seeded(config.experiment, seed),
         members=tuple(map(of_this_seed, config.members)),
         teacher=of_this_seed(config.teacher),
+        vgg16_weights=of_this_seed(config.vgg16_weights)
+        if starts_from_run(config)
+        else config.vgg16_weights,
         seed=seed,
         seeds=(),
     )
+
+
+def starts_from_run(config: Config) -> bool:
+    """Whether `--vgg16_weights` names a run."""
+    weights = config.vgg16_weights
+    return weights not in ("imagenet", "none") and Path(weights).suffix not in (".h5", ".keras")
 
 
 def _seeded(name: str, seed: int) -> str:

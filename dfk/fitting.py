@@ -16,7 +16,7 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from dfk import hardware, jax_devices, models, phases, runs, strategy
-from dfk.config import Config, weight_per_class
+from dfk.config import Config, starts_from_run, weight_per_class
 from dfk.data.catalog import Catalog, Split
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
@@ -249,6 +249,13 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
     )
 
 
+def weights_path(config: Config) -> str:
+    """What `--vgg16_weights` means, with the model's file for a run."""
+    if not starts_from_run(config):
+        return config.vgg16_weights
+    return os.path.join(run_path(config, config.vgg16_weights), runs.MODEL)
+
+
 def run_path(config: Config, run: str) -> str:
-    """The path that a member or a teacher means: a bare name is a run beside this one."""
+    """The path that a member, a teacher or a start means: a bare name is a run beside this one."""
     return run if "/" in run else os.path.join(config.output_dir, run)

@@ -95,6 +95,7 @@ def _resolved(config: Config) -> Config:
         augment=augment.expand(config.augment),
         members=tuple(fitting.run_path(config, member) for member in config.members),
         teacher=config.teacher and fitting.run_path(config, config.teacher),
+        vgg16_weights=fitting.weights_path(config),
     )
 
 
@@ -115,14 +116,22 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
     if config.exclude_class:
         unknown.check(_read(config), config.exclude_class)
     try:
-        if config.model == "vgg16" and models.check_weights(config.vgg16_weights):
-            models.set_trainable_from(models.VGG16(), config.fine_tune_from)
+        if config.model == "vgg16":
+            _check_weights(config, upcoming)
         if config.model == "ensemble":
             _check_members([Path(member) for member in config.members], upcoming)
         if config.teacher:
             _check_teacher(config, upcoming)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _check_weights(config: Config, upcoming: Mapping[Path, str]) -> None:
+    start = Path(config.vgg16_weights)
+    if (kind := upcoming.get(start.parent, "vgg16")) != "vgg16":
+        raise ValueError(f"--vgg16_weights: {start.parent} is a run of --model={kind}")
+    if start.parent in upcoming or models.check_weights(config.vgg16_weights):
+        models.set_trainable_from(models.VGG16(), config.fine_tune_from)
 
 
 def _check_members(paths: Sequence[Path], upcoming: Mapping[Path, str]) -> None:

@@ -151,6 +151,14 @@ def test_an_ensemble_combines_the_members_of_its_own_seed():
     assert parsed.members == ("a-seed3", "other/b")
 
 
+@pytest.mark.parametrize(
+    ("weights", "of_seed"), [("a", "a-seed3"), ("none", "none"), ("b.h5", "b.h5"), ("x/b", "x/b")]
+)
+def test_vgg16_goes_on_from_the_run_of_its_own_seed(weights, of_seed):
+    flags = ["--data_dir=x", "--model=vgg16", f"--vgg16_weights={weights}", "--seeds=3"]
+    assert config.parse(flags)[0].vgg16_weights == of_seed
+
+
 def test_seeds_hold_for_every_member_of_a_suite(tmp_path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.flags").write_text("--data_dir=x\n")

@@ -1,5 +1,6 @@
 """Every model of the study through the same door, on small images."""
 
+import contextlib
 import json
 import shutil
 
@@ -197,6 +198,39 @@ def test_vgg16_whose_weights_are_missing_is_refused_before_any_image_is_read(tmp
     settings = _config("no/such/folder", tmp_path, "--model=vgg16", "--vgg16_weights=gone.h5")
     with pytest.raises(UsageError, match=r"gone\.h5.*no such file"):
         training.run(settings)
+
+
+def test_vgg16_goes_on_from_a_run(fine_tuned, data_dir, output_dir):
+    _, _, run_dir = fine_tuned
+    flags = ["--vgg16_weights=fine_tuned", "--epochs=1", "--head_epochs=0", "--limit=30"]
+    settings = _config(
+        *(data_dir, output_dir, "--model=vgg16", "--experiment=further", *flags),
+        *("--fine_tune_from=block5", "--learning_rate=1e-3"),
+    )
+    training.run(settings)
+    before, after = (
+        models.network_of(keras.models.load_model(folder / runs.MODEL))
+        for folder in (run_dir, settings.run_dir)
+    )
+    for name, same in (("block4_conv3", True), ("block5_conv1", False), ("hidden", False)):
+        kernels = [network.get_layer(name).kernel.numpy() for network in (before, after)]
+        assert np.array_equal(*kernels) == same, name
+        np.testing.assert_allclose(*kernels, atol=5e-3)  # It began where the run ended.
+    flags = (settings.run_dir / runs.FLAGS).read_text()
+    assert f"--vgg16_weights={run_dir / runs.MODEL}\n" in flags
+
+
+@pytest.mark.parametrize(
+    ("first", "message"), [("vgg16", None), ("svm", "is a run of --model=svm")]
+)
+def test_vgg16_goes_on_from_a_run_of_its_suite(data_dir, tmp_path, first, message):
+    (tmp_path / "one.flags").write_text(f"--model={first}\n--vgg16_weights=none")
+    (tmp_path / "two.flags").write_text("--model=vgg16\n--vgg16_weights=one")
+    suite = f"--suite={tmp_path}/one.flags,{tmp_path}/two.flags"
+    configs = config.parse([suite, f"--data_dir={data_dir}", f"--output_dir={tmp_path}/runs"])
+    refused = pytest.raises(UsageError, match=message) if message else contextlib.nullcontext()
+    with refused:
+        training.check(configs)
 
 
 @pytest.mark.parametrize("method", ["average", "confidence", "stacked"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,9 @@ _URL = (
     "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 )
 _MD5 = "6d6bbae143d832006294945121d1f1fc"
+
+# Where a `.keras` file, which is a zip file, has its weights.
+_WITHIN = "model.weights.h5"
 
 # Of ImageNet, in the order blue, green, red: what the published weights were trained on.
 _MEAN_BGR = (103.939, 116.779, 123.68)
@@ -60,7 +64,7 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
     Args:
         weights: "imagenet"; None or "none" for fresh weights; or a file: Keras' no-top `.h5`,
             a `.weights.h5` of `keras.applications.VGG16(include_top=False)`, or a
-            `.weights.h5` of this whole model.
+            `.weights.h5` or `.keras` of this whole model.
         input_shape: (height, width, 3) that images are resized to; (None, None, 3) for native.
             Images must then have 32 pixels a side.
         classes: C, number of classes.
@@ -115,7 +119,7 @@ def check_weights(weights: str | Path | None) -> Path | None:
         The file that holds them; None for fresh weights.
 
     Raises:
-        WeightsError: if the download fails or there is no such `.h5` file.
+        WeightsError: if the download fails or there is no such `.h5` or `.keras` file.
     """
     if weights is None or weights == "none":
         return None
@@ -124,7 +128,10 @@ def check_weights(weights: str | Path | None) -> Path | None:
     path = Path(weights)
     if not path.is_file():
         raise _error(weights, "there is no such file")
-    if path.suffix != ".h5" or not h5py.is_hdf5(path):
+    if path.suffix == ".keras":
+        if not zipfile.is_zipfile(path) or _WITHIN not in zipfile.ZipFile(path).namelist():
+            raise _error(weights, "this is not a .keras file")
+    elif path.suffix != ".h5" or not h5py.is_hdf5(path):
         raise _error(weights, "this is not an .h5 file")
     return path
 
@@ -229,12 +236,17 @@ def _load(path: Path, base: keras.Model, model: keras.Model) -> None:
 
 
 def _holds(path: Path, key: str) -> bool:
-    with h5py.File(path) as file:
-        return key in file
+    with contextlib.ExitStack() as stack:
+        source = path
+        if path.suffix == ".keras":
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            source = stack.enter_context(archive.open(_WITHIN))
+        return key in stack.enter_context(h5py.File(source))
 
 
 def _error(weights: str | Path, reason: object) -> WeightsError:
     return WeightsError(
         f"VGG16 weights {str(weights)!r}: {reason}. Choose `imagenet` (Keras downloads it), `none` "
-        f"(trained from scratch) or PATH, an .h5 file: {_URL}, or a `.weights.h5` of this model."
+        f"(trained from scratch), a run of VGG16, or PATH, an .h5 file: {_URL}, or a `.weights.h5` "
+        "or `.keras` of this model."
     )

@@ -144,12 +144,13 @@ def test_without_a_training_argument_it_infers(scratch):
     assert not np.allclose(scratch.model(IMAGES), scratch.model(IMAGES, training=True))
 
 
+@pytest.mark.parametrize("file", ["m.weights.h5", "m.keras"])
 @pytest.mark.parametrize("arm", ["plain", "scratch"])
-def test_a_weights_file_says_which_arm_it_is(request, arm, tmp_path):
+def test_a_weights_file_says_which_arm_it_is(request, arm, file, tmp_path):
     model = request.getfixturevalue(arm)
     model = model if arm == "plain" else model.model
-    model.save_weights(tmp_path / "m.weights.h5")
-    loaded = VGG16(weights=str(tmp_path / "m.weights.h5"), **SMALL)
+    (model.save if file == "m.keras" else model.save_weights)(tmp_path / file)
+    loaded = VGG16(weights=str(tmp_path / file), **SMALL)
     np.testing.assert_array_equal(network_of(loaded)(IMAGES), network_of(model)(IMAGES))
 
 
@@ -169,6 +170,7 @@ def test_fresh_weights_need_no_file(weights):
         ("missing.h5", "no such file"),
         ("weights.txt", "not an .h5 file"),
         ("broken.h5", "not an .h5 file"),
+        ("broken.keras", "not a .keras file"),
     ],
 )
 def test_a_file_that_is_none_is_named_with_the_choices(tmp_path, name, reason):
