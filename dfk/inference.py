@@ -244,6 +244,8 @@ def find_model(path: Path) -> Path:
             return candidate.parent if candidate.name == "saved_model.pb" else candidate
     unfinished = (path / runs.FLAGS).is_file()
     hint = "; the run is not finished, continue it with --resume" if unfinished else ""
+    if os.fspath(path) in shipped.names():
+        hint += f"; it hides the {path} that comes with dfk, which another working directory shows"
     raise UsageError(f"{path} holds no {runs.MODEL}, {runs.SVM_MODEL} or SavedModel{hint}")
 
 

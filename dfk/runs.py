@@ -171,10 +171,10 @@ def _values(flags: str) -> dict[str, str]:
 
 
 def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    for name in (package, f"{package}-cpu"):  # As TensorFlow may be installed
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return None
 
 
 def _git_commit() -> str | None:

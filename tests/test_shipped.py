@@ -53,6 +53,13 @@ def test_a_path_that_is_there_wins_over_a_name(tmp_path, monkeypatch):
     assert dfk.load("unibuc").class_names == ("cat", "dog", "übung")
 
 
+def test_a_folder_without_a_model_that_hides_one_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "unibuc").mkdir()  # Of images, say
+    with pytest.raises(UsageError, match=r"unibuc holds no model.*hides the unibuc that comes"):
+        dfk.load("unibuc")
+
+
 def test_a_name_that_is_none_is_told_what_there_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no model at unibuk; with dfk come unibuc, unibuc-small"):
