@@ -11,7 +11,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from dfk import hardware, models, strategy
 from dfk.config import Config
@@ -21,6 +20,7 @@ from dfk.data.pipeline import make_dataset
 from dfk.errors import UsageError
 from dfk.evaluation.evaluate import predict
 from dfk.layers import Frozen, Resizing
+from dfk.progress import Bar
 
 _SPLITS = ("train", "holdout")
 # The last layer of the fixed part of VGG16 and of RichNet: [N, D].
@@ -144,7 +144,7 @@ def _drawn(config: Config, data: Catalog, base: keras.Model) -> Split:
     except ValueError as error:
         raise UsageError(str(error)) from error
     features, labels = [], []
-    for images, one_hot in tqdm(dataset, desc="features of draws", unit=" batches", disable=None):
+    for images, one_hot in Bar(dataset, desc="features of draws", unit=" batches"):
         features += _as_images(base.predict_on_batch(images))
         labels += np.argmax(one_hot, axis=1).tolist()
     names = [f"draw {number}" for number in range(len(labels))]

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 from absl import logging
 from scipy.special import softmax
-from tqdm import tqdm
 
 from dfk import hardware, jax_devices, models, phases, runs, strategy
 from dfk.config import Config, starts_from_run, weight_per_class
@@ -23,6 +22,7 @@ from dfk.evaluation import conformal
 from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.conformal import Thresholds
 from dfk.evaluation.evaluate import predict
+from dfk.progress import Bar
 
 
 class Fitted(NamedTuple):
@@ -183,7 +183,7 @@ def _fit_svm(config: Config, data: Catalog) -> Fitted:
             train.labels,
             class_names=data.class_names,
             kind=config.model,
-            progress=functools.partial(tqdm, desc="kernel", unit=" blocks", disable=None),
+            progress=functools.partial(Bar, desc="kernel", unit=" blocks"),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

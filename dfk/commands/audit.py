@@ -31,13 +31,13 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     keep_stderr()
     prepare_logging()
-    from tqdm import tqdm
 
     from dfk.data.audit import audit
     from dfk.data.demo import write_demo
+    from dfk.progress import Bar
 
     folder = write_demo() if options.data_dir == "demo" else Path(options.data_dir)
-    found = audit(folder, progress=lambda files: tqdm(files, unit=" images", disable=None))
+    found = audit(folder, progress=lambda files: Bar(files, desc="audit", unit=" images"))
     if options.output_dir:
         _write(options.output_dir, found)
     print(json.dumps(found, indent=2) if options.format == "json" else _text(found))

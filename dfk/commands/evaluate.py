@@ -33,16 +33,16 @@ def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     keep_stderr()
     prepare_logging()
-    from tqdm import tqdm
 
     from dfk import inference
     from dfk.data.catalog import describe
     from dfk.evaluation import conformal, labelled, metrics, robustness
+    from dfk.progress import Bar
 
     classifier = inference.load(options.model)
     names = classifier.class_names
     name, split, missing = labelled.read(options.data_dir, options.split, names, options.class_map)
-    bar = functools.partial(tqdm, desc=name, unit=" images", total=len(split), disable=None)
+    bar = functools.partial(Bar, desc=name, unit=" images", total=len(split))
     split, probabilities, unreadable = labelled.score(classifier, split, progress=bar)
     result = {
         "experiment": classifier.name,
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
         **conformal.measure(probabilities, split.labels, names, classifier.thresholds),
     }
     if options.robustness:
-        bar = functools.partial(tqdm, desc="robustness", unit=" images", disable=None)
+        bar = functools.partial(Bar, desc="robustness", unit=" images")
         result |= robustness.measure(classifier, split, probabilities, progress=bar)
     if options.output_dir:
         _write(options, classifier, result, split, probabilities)

@@ -33,17 +33,17 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     keep_stderr()
     prepare_logging()
-    from tqdm import tqdm
 
     from dfk import inference
     from dfk.explain import Explainer
+    from dfk.progress import Bar
 
     explainer = Explainer(inference.load(options.model))
     options.output_dir.mkdir(parents=True, exist_ok=True)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "label", "confidence", "picture", "error"])
     bad = count = 0
-    for source in tqdm(_found(options), unit=" images", disable=None):
+    for source in Bar(_found(options), desc="explain", unit=" images"):
         row = _row(explainer, source, options.output_dir, count)
         writer.writerow([source.name, *row])
         count, bad = count + 1, bad + bool(row[-1])

@@ -166,10 +166,9 @@ def _set_of(classifier, options: argparse.Namespace):
 
 def _score(classifier, form, options, write: Callable[[str], None], file=None) -> int:
     """Writes a row per image as it is answered; returns the exit code."""
-    from tqdm import tqdm
-
     from dfk import rows
     from dfk.data import sources
+    from dfk.progress import Bar
 
     counts = {"all": 0, "bad": 0}
     names: list[str] = []
@@ -181,9 +180,8 @@ def _score(classifier, form, options, write: Callable[[str], None], file=None) -
             yield source.image
 
     start = file.count if file else 0
-    with tqdm(desc="predict", unit=" images", initial=start, disable=None) as bar:
-        if not bar.disable:
-            _count_in_background(options.images, bar)
+    with Bar(desc="predict", unit=" images", initial=start) as bar:
+        _count_in_background(options.images, bar)
         batches = classifier.predict_batches(
             images(), batch_size=options.batch_size, **_labelling(options)
         )
@@ -209,9 +207,9 @@ def _counted(rows: Iterator, counts: dict[str, int]) -> Iterator:
 
 def _to_stdout(text: str) -> None:
     # Not through a bar that is drawn on the same terminal.
-    from tqdm import tqdm
+    from dfk.progress import Bar
 
-    with tqdm.external_write_mode(sys.stdout):
+    with Bar.external_write_mode(sys.stdout):
         sys.stdout.write(text)
         sys.stdout.flush()
 

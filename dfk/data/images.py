@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from tqdm import tqdm
 
 from dfk.data import decode
 from dfk.data.catalog import Catalog, DataError, Problem, Split, describe
+from dfk.progress import Bar
 
 
 class _Store:
@@ -80,10 +80,7 @@ def load(
     problems = list(catalog.problems)
     found, digests = {}, []
     total = sum(map(len, catalog.splits.values()))
-    # disable=None: drawn on terminals only.
-    with tqdm(
-        total=total, desc="decoding", unit=" images", delay=2, leave=False, disable=None
-    ) as bar:
+    with Bar(total=total, desc="decoding", unit=" images", delay=2, leave=False) as bar:
         for name, split in catalog.splits.items():
             images = {}
             for index, image in _decoded(split.paths):

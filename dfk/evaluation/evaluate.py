@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from dfk import jax_devices, runs
 from dfk.data.catalog import Split
@@ -19,6 +18,7 @@ from dfk.evaluation.report import Mistake, write_report
 from dfk.explain import Explainer, can_explain
 from dfk.files import write_csv
 from dfk.inference import load
+from dfk.progress import Bar
 
 _MISTAKES = 3  # Of each class
 
@@ -27,15 +27,14 @@ def predict(model: keras.Model, split: Split, *, batch_size: int, progress: str 
     """Runs a model over a split at the images' own sizes; returns what it answers, [N, C].
 
     Images of one size share batches, the last one as small as it is. The model itself
-    resizes, as it does in serving. On a terminal a bar named `progress` shows how far it is.
+    resizes, as it does in serving. A bar named `progress` shows how far it is.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, image in enumerate(split.images):
         groups.setdefault(image.shape, []).append(i)
     classes = model.output_shape[-1]
     answers = np.zeros((len(split), classes), np.float32)
-    hidden = None if progress else True
-    with tqdm(total=len(split), desc=progress, unit=" images", disable=hidden) as bar:
+    with Bar(total=len(split), desc=progress, unit=" images", disable=not progress) as bar:
         count = keras.callbacks.LambdaCallback(
             on_predict_batch_end=lambda _, logs: bar.update(len(logs["outputs"]))
         )
