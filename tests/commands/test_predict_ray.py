@@ -121,6 +121,7 @@ def test_parquet_in_and_out(cluster, model, folder, tmp_path):
     _assert_same_answers(rows, {path: expected[path] for path in paths})
 
 
+@pytest.mark.slow
 def test_a_killed_actor_loses_nothing_and_doubles_nothing(cluster, model, tmp_path):
     inputs = tmp_path / "in"
     inputs.mkdir()

@@ -112,6 +112,7 @@ def test_the_number_of_devices_changes_nothing_but_rounding(trained, data_dir, t
     np.testing.assert_allclose(np.array(one)[:, 1], np.array(two)[:, 1], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_statistics_are_refreshed_as_with_tensorflow():
     tests = [sys.executable, "-m", "pytest", "-n0", "tests/test_callbacks.py"]
     done = subprocess.run(tests, env=_environment(), capture_output=True, text=True, cwd=ROOT)
