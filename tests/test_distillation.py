@@ -99,6 +99,7 @@ def test_a_run_names_a_run_beside_it_as_its_teacher(data_dir, output_dir):
     assert model.count_params() == metrics[0]["parameters"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["", "teacher"])
 def test_a_rich_model_learns_on_features_as_on_images(
     data_dir, output_dir, teacher, tmp_path, monkeypatch

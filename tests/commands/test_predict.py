@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 
@@ -258,7 +259,9 @@ def test_a_reader_that_stops_is_no_error(model, images):
 @pytest.mark.parametrize("output", ["", "out.csv"])
 def test_an_interrupt_says_whether_the_same_command_continues(output, model, images, capsys):
     def interrupted(path):
-        raise KeyboardInterrupt
+        if threading.current_thread() is threading.main_thread():  # As Ctrl-C is
+            raise KeyboardInterrupt
+        return iter(())
 
     arguments = ["predict", model, str(images)] + [f"--output={images}/{output}"] * bool(output)
     with pytest.MonkeyPatch.context() as patch:

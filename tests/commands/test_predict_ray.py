@@ -150,6 +150,7 @@ def test_a_killed_actor_loses_nothing_and_doubles_nothing(cluster, model, tmp_pa
     assert len(rows) == 3_000 and not any(row["error"] for row in rows.values())
 
 
+@pytest.mark.slow
 def test_a_call_goes_on_where_one_was_killed(cluster, model, folder, tmp_path):
     inputs, _ = folder
     output = tmp_path / "out"
