@@ -129,7 +129,7 @@ def check_weights(weights: str | Path | None) -> Path | None:
     if not path.is_file():
         raise _error(weights, "there is no such file")
     if path.suffix == ".keras":
-        if not zipfile.is_zipfile(path) or _WITHIN not in zipfile.ZipFile(path).namelist():
+        if not _is_keras_file(path):
             raise _error(weights, "this is not a .keras file")
     elif path.suffix != ".h5" or not h5py.is_hdf5(path):
         raise _error(weights, "this is not an .h5 file")
@@ -233,6 +233,13 @@ def _load(path: Path, base: keras.Model, model: keras.Model) -> None:
         (model if _holds(path, "layers/functional") else base).load_weights(path)
     except (KeyError, OSError, ValueError) as error:
         raise _error(path, f"the file does not fit ({error})") from error
+
+
+def _is_keras_file(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return _WITHIN in archive.namelist()
 
 
 def _holds(path: Path, key: str) -> bool:
