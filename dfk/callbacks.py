@@ -19,6 +19,7 @@ from tqdm import tqdm
 from dfk import backend
 from dfk.errors import DfkError
 from dfk.files import write_atomic, write_csv
+from dfk.text import raw
 
 History = list[dict[str, float]]
 
@@ -126,6 +127,7 @@ class Progress(keras.callbacks.Callback):
             total=self._epochs * self._steps,
             initial=self._first * self._steps,
             unit=" steps",
+            file=raw(sys.stderr),
             disable=None,  # Drawn on terminals only
             leave=False,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import logging as standard_logging
 import os
@@ -15,6 +16,7 @@ from absl import flags, logging
 import dfk
 from dfk import backend
 from dfk.errors import DfkError
+from dfk.text import Escaped, for_people, printable, raw
 
 # Each is a module of `dfk.commands`, imported only when it is called.
 COMMANDS = {
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _fail(f"no command {command!r}; dfk --help lists them", 2)
 
 
+@for_people()
 def call(
     command: Callable[[list[str]], int],
     arguments: list[str],
@@ -80,7 +83,8 @@ def call(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+        where = printable(str(error.filename or "the system"))
+        return _fail(f"{where}: {error.strerror or error}", 1)
 
 
 def prepare_logging() -> None:
@@ -91,7 +95,7 @@ def prepare_logging() -> None:
     flags.FLAGS(["dfk", "--logtostderr"])  # absl's own, or its first message is about them.
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().setFormatter(standard_logging.Formatter("%(message)s"))
+    logging.get_absl_handler().setFormatter(_OneLine())
     standard_logging.getLogger("tensorflow").addFilter(_is_not_about_traces)
     # It tells of each kind of accelerator that is not there.
     standard_logging.getLogger("jax").setLevel(standard_logging.WARNING)
@@ -103,6 +107,18 @@ def prepare_logging() -> None:
         backend.keep_tensorflow_to_cpu()
 
 
+class _OneLine(standard_logging.Formatter):
+    """The message alone; what a name in it holds cannot make it two."""
+
+    def format(self, record: standard_logging.LogRecord) -> str:
+        record = copy.copy(record)
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                printable(str(x)) if isinstance(x, str | os.PathLike) else x for x in record.args
+            )
+        return super().format(record)
+
+
 def _is_not_about_traces(record: standard_logging.LogRecord) -> bool:
     """TensorFlow counts the traces of all models together, and takes a few models for too many."""
     return "triggered tf.function retracing" not in record.getMessage()
@@ -110,10 +126,13 @@ def _is_not_about_traces(record: standard_logging.LogRecord) -> bool:
 
 def keep_stderr() -> None:
     """From here on only Python writes to stderr: libjpeg comments on damaged files there."""
-    if sys.stderr is not sys.__stderr__:  # Someone has put it elsewhere, as tests do.
+    if raw(sys.stderr) is not sys.__stderr__:  # Someone has put it elsewhere, as tests do.
         return
     sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    kept = os.fdopen(
+        os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace"
+    )
+    sys.stderr = Escaped(kept)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dfk.text import printable
+
 
 class DfkError(Exception):
-    """Something that the user can mend; the message says what, where and how."""
+    """Something that the user can mend; the message says what, where and how.
+
+    Args:
+        *lines: of the message. What a name in a line holds cannot make it two, nor anything else
+            on a terminal.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(printable(str(line)) for line in self.args)
 
 
 class UsageError(DfkError, ValueError):

@@ -15,11 +15,13 @@ from typing import Any
 def write_atomic(path: Path, data: str | bytes) -> None:
     """Writes `data` to `path` so that a reader, or a crash, sees the old file or the new one.
 
+    Of names that are not UTF-8, the bytes that do not fit are escaped.
+
     Raises:
         OSError: if the folder cannot be written; the old file then stands untouched.
     """
     path = Path(path)
-    data = data.encode() if isinstance(data, str) else data
+    data = data.encode(errors="backslashreplace") if isinstance(data, str) else data
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dfk.text import printable, raw
+
 SECONDS_BETWEEN_LINES = 30
 
 
@@ -24,6 +26,7 @@ class Bar(tqdm):
         self._drawn = sys.stderr.isatty()
         self._said = time.monotonic()
         # Without columns tqdm leaves the bar itself out.
+        options |= {"desc": printable(options.get("desc") or ""), "file": raw(sys.stderr)}
         super().__init__(*args, **options | ({} if self._drawn else {"ncols": 0, "leave": False}))
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:

@@ -63,8 +63,9 @@ def check(config: Config) -> None:
     difference = _difference((run_dir / FLAGS).read_text(), config.to_flags())
     if difference:
         raise UsageError(
-            f"{run_dir} was started with other flags:\n{difference}\n"
-            "Use the same flags to resume it, or another --experiment."
+            f"{run_dir} was started with other flags:",
+            *difference.splitlines(),
+            "Use the same flags to resume it, or another --experiment.",
         )
 
 

@@ -63,7 +63,7 @@ def _export(config: Config) -> None:
 
     if not export.versions(config.run_dir / export.FOLDER):
         exported = export.export(config.run_dir)
-        logging.info("%s", export.summary(exported, "float32"))
+        logging.info(export.summary(exported, "float32"))
 
 
 def check(configs: Sequence[Config]) -> None:

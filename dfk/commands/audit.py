@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dfk.cli import keep_stderr, prepare_logging
 from dfk.commands.parser import Parser
+from dfk.text import printable
 
 _SHOWN = 10
 
@@ -71,21 +72,21 @@ def _text(found: dict) -> str:
         lines += ["", f"{title}: {pairs['across']} pairs across splits, {pairs['within']} within"]
         lines += [f"  {a}  {b}" for a, b in pairs["pairs"][:_SHOWN]]
     if found["leakage"]:
-        lines += ["", _leakage(found["leakage"])]
+        lines += ["", *_leakage(found["leakage"])]
     unreadable = [f"{row['path']}: {row['reason']}" for row in found["unreadable"]]
     lines += ["", *(f"not readable: {what}" for what in [*unreadable, *found["problems"]])]
     lines += [f"WARNING: {warning}" for warning in found["warnings"]] or ["No warnings."]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
-def _leakage(probe: dict) -> str:
+def _leakage(probe: dict) -> list[str]:
     low, high = probe["accuracy_ci95"]
     alone = ", ".join(f"{name} {value:.1%}" for name, value in probe["alone"].items())
-    return (
+    return [
         f"leakage probe: metadata alone predict {probe['accuracy']:.1%} of the labels "
-        f"(95 % interval {low:.1%} to {high:.1%}; chance {probe['chance']:.1%})\n"
-        f"  by one kind: {alone}"
-    )
+        f"(95 % interval {low:.1%} to {high:.1%}; chance {probe['chance']:.1%})",
+        f"  by one kind: {alone}",
+    ]
 
 
 def _counts(values: dict[str, int]) -> str:

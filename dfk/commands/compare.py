@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from dfk.commands.parser import Parser
+from dfk.text import printable
 
 _SHOWN = 20
 
@@ -63,4 +64,4 @@ def _text(found, a: str, b: str) -> str:
     lines += [f"  {r['image_id']}: {r['label']}; A {r['a']}, B {r['b']}" for r in shown]
     if len(found.disagreements) > _SHOWN:
         lines.append(f"  ... --format=csv lists all {len(found.disagreements)}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

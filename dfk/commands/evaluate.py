@@ -26,6 +26,7 @@ from pathlib import Path
 from dfk.cli import keep_stderr, prepare_logging
 from dfk.commands.parser import MODEL_HELP, Parser, pairs
 from dfk.errors import UsageError
+from dfk.text import printable
 
 
 def main(arguments: list[str]) -> int:
@@ -133,5 +134,6 @@ def _text(result: dict) -> str:
     if "robustness" in result:
         from dfk.evaluation import robustness
 
-        lines += ["", robustness.table(result["robustness"], result["robustness_mean"])]
-    return "\n".join(lines)
+        table = robustness.table(result["robustness"], result["robustness_mean"])
+        lines += ["", *table.splitlines()]
+    return "\n".join(map(printable, lines))

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from dfk.cli import prepare_logging
 from dfk.commands.parser import Parser, positive
+from dfk.text import printable
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +32,8 @@ def main(arguments: list[str]) -> int:
         from dfk.export.compact import compact
 
         compact(options.model, options.compact)
-        print(f"written  {options.compact}, {options.compact.stat().st_size / 1e6:.1f} MB")
+        size = options.compact.stat().st_size
+        print(printable(f"written  {options.compact}, {size / 1e6:.1f} MB"))
         return 0
     from dfk import export
 

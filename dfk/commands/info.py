@@ -13,6 +13,7 @@ from typing import Any
 
 from dfk.cli import prepare_logging
 from dfk.commands.parser import MODEL_HELP, Parser
+from dfk.text import printable
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
         return 0
     rows = list(_flat(known))
     width = max(len(name) for name, _ in rows)
-    print("\n".join(f"{name:{width}}  {value}" for name, value in rows))
+    print("\n".join(printable(f"{name:{width}}  {value}") for name, value in rows))
     return 0
 
 

@@ -11,6 +11,7 @@ from absl import logging
 
 from dfk import config
 from dfk.cli import prepare_logging
+from dfk.text import printable
 
 
 def main(arguments: list[str], doc: str | None = __doc__) -> int:
@@ -41,6 +42,6 @@ def _train(experiments: list[config.Config]) -> None:
     if not strategy.is_chief():
         return
     print(table)
-    print(f"table   {output_dir / 'results.md'}")
+    print(printable(f"table   {output_dir / 'results.md'}"))
     for settings in experiments:
-        print(f"report  {settings.run_dir / runs.REPORT}")
+        print(printable(f"report  {settings.run_dir / runs.REPORT}"))

@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from dfk.data import class_names as naming
 from dfk.data.decode import SUFFIXES
 from dfk.errors import DfkError
+from dfk.text import printable, valid
 
 SPLITS = ("train", "validation", "test")
 UNLABELLED = -1
@@ -38,14 +40,14 @@ class Problem:
     skippable: bool = False
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return printable(f"{self.where}: {self.what}")
 
 
 class DataError(DfkError, ValueError):
     """The data cannot be used; the message names every place (the first 20, and a count)."""
 
     def __init__(self, problems: Sequence[Problem]):
-        super().__init__(describe(problems))
+        super().__init__(*describe(problems).splitlines())
         self.problems = tuple(problems)
 
 
@@ -143,6 +145,10 @@ def read(data_dir: str | Path) -> Catalog:
         )
     known = next((rows for rows in found.values() if rows), [])
     class_names = _sorted_classes({row.label for row in known if row.label})
+    problems += [
+        Problem(f"class {name!r}", f"its name {what}; rename the folder, or the label in the CSV")
+        for name, what in naming.faults(class_names)
+    ]
     splits = {name: _split(rows, class_names, problems) for name, rows in found.items()}
     return Catalog(class_names, splits, tuple(problems))
 
@@ -327,7 +333,7 @@ def _folder_rows(folder: Path, label: str, data_dir: Path) -> list[_Row]:
         if path.suffix.lower() in SUFFIXES and is_file:
             # With its class and suffix: two classes may use the same file names.
             image_id = f"{label}/{path.name}" if label else path.name
-            rows.append(_Row(image_id, path, label, str(path.relative_to(data_dir))))
+            rows.append(_Row(valid(image_id), path, label, str(path.relative_to(data_dir))))
         else:
             others.add(path.name)
     _warn_left_out(f"{folder.relative_to(data_dir)}/", others)

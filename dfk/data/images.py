@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,7 +104,7 @@ def load(
         if problems:
             raise DataError(problems)
     elif skipped:
-        logging.warning("Skipped %d images:\n%s", len(skipped), describe(skipped))
+        logging.warning(f"Skipped {len(skipped)} images:\n{describe(skipped)}")
     fingerprint = hashlib.sha256(b"".join(sorted(digests))).hexdigest()
     return dataclasses.replace(
         catalog, splits=splits, problems=tuple(skipped), fingerprint=fingerprint
@@ -114,7 +115,7 @@ def _decoded(paths: list[Path]) -> Iterator[tuple[int, np.ndarray]]:
     """Yields (index, uint8 [H, W, 3]) as images are ready, leaving out those that fail."""
     if not paths:
         return
-    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
+    files = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths])
     images = (
         files.enumerate()
         .map(

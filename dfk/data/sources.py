@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 from dfk.data.catalog import list_images
 from dfk.data.decode import SUFFIXES
 from dfk.errors import DfkError
+from dfk.text import valid as text
 
 STDIN = "-"
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
@@ -55,11 +56,6 @@ def find(arguments: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[So
             yield from _listed(argument)
         else:
             yield _source(argument)
-
-
-def text(path: str) -> str:
-    """A path as valid text: of a name that is none, the bytes that do not fit are escaped."""
-    return path.encode(errors="backslashreplace").decode()
 
 
 def _source(path: str) -> Source:

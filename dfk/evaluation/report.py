@@ -17,6 +17,7 @@ from PIL import Image
 from dfk.evaluation import confidence_plots, plots, robustness_plots
 from dfk.evaluation.results import duration
 from dfk.files import write_atomic
+from dfk.text import printable
 
 DASH = "\u2013"
 MAX_MISTAKES = 24
@@ -99,15 +100,14 @@ def write_report(
 
 def render(template: str, **values: Any) -> bytes:
     """Fills a page in; text is escaped, whatever it holds."""
-    page = _environment().get_template(template).render(**values)
-    # Names of files may hold bytes that are no text: a question mark, not a lost page.
-    return page.encode(errors="replace")
+    return _environment().get_template(template).render(**values).encode()
 
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -115,6 +115,11 @@ def _environment() -> jinja2.Environment:
         percent=_percent, decimal=_decimal, count=_count, duration=_duration, share=_share
     )
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """A question mark for bytes of a file's name that are no text, and what `printable` escapes."""
+    return printable(value.encode(errors="replace").decode()) if type(value) is str else value
 
 
 def _known(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from dfk.data.catalog import Catalog
 from dfk.evaluation import open_set
 from dfk.evaluation.comparison import mcnemar, read_correct
 from dfk.files import write_atomic, write_json
+from dfk.text import printable
+
+_MARKUP = re.compile(r"[\\`*\[\]<>|]")
 
 # Accuracy on the UniBuc validation split, as the study states it.
 PUBLISHED = {
@@ -156,7 +160,8 @@ def _rows(table: list[dict[str, str]]) -> list[list[str]]:
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    # A name is text, whatever it holds: no markup, no cell of its own.
+    rows = [[_MARKUP.sub(r"\\\g<0>", printable(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

@@ -19,6 +19,7 @@ from dfk.export.dense import dense
 from dfk.export.signatures import Served
 from dfk.inference import SAVED_MODEL as FOLDER
 from dfk.inference import versions
+from dfk.text import printable
 
 # By precision, by how much a probability may differ from the trained model's.
 TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 0.05}
@@ -112,10 +113,10 @@ def _default_folder(file: Path, run_dir: Path | None) -> Path:
 def summary(exported: Exported, precision: str) -> str:
     """What a user is told of it: where it is, and how well it agrees with the trained model."""
     return (
-        f"exported  {exported.folder}\n"
+        f"exported  {printable(str(exported.folder))}\n"
         f"largest difference from the trained model {exported.difference:.2g} on "
         f"{exported.images} images, of {TOLERANCE[precision]:g} allowed\n"
-        f"how to serve it  {exported.folder.parent / 'README.md'}"
+        f"how to serve it  {printable(str(exported.folder.parent / 'README.md'))}"
     )
 
 

@@ -16,6 +16,7 @@ from dfk import layers
 from dfk.errors import UsageError
 from dfk.models.classifier import InputShape, classifier, names_of, network_of
 from dfk.models.seeds import Seeds
+from dfk.text import raw
 
 # What keras.applications downloads, into the same cached file. It names neither publicly.
 _URL = (
@@ -221,7 +222,7 @@ def _download() -> Path:
     """The file in Keras' cache, checked by its hash, downloaded if need be."""
     try:
         # Keras reports on stdout, which belongs to results.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(raw(sys.stderr)):
             return Path(keras.utils.get_file(origin=_URL, cache_subdir="models", file_hash=_MD5))
     except Exception as error:  # Keras wraps what happened in a bare one.
         raise _error("imagenet", f"cannot download it ({error.__context__ or error})") from error

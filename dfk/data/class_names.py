@@ -1,0 +1,47 @@
+"""Which names classes may have: those that every table, flag and screen can hold and tell apart."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+from dfk.columns import RESERVED, UNKNOWN
+
+LONGEST = 200  # Characters
+# Unicode's marks that turn the text after them round.
+_TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def faults(names: Sequence[str]) -> list[tuple[str, str]]:
+    """(name, what is wrong with it) of each class that a model cannot be made for."""
+    alike = Counter(map(_folded, names))
+    found = [(name, _fault(name, alike)) for name in names]
+    return [(name, what) for name, what in found if what]
+
+
+def _fault(name: str, alike: Counter[str]) -> str:
+    if any("\ud800" <= c <= "\udfff" for c in name):
+        return "is not UTF-8"
+    if any(map(_disturbs, name)):
+        return "holds control characters, or such as turn text round"
+    if name != name.strip() or not name:
+        return "begins or ends with a blank"
+    if len(name) > LONGEST:
+        return f"has {len(name)} characters, {LONGEST} are the most"
+    if (key := _folded(name)) == UNKNOWN:
+        return "is what dfk answers where an image is like no class"
+    if key in RESERVED:
+        return "is the name of a column in dfk's tables"
+    return "differs from another class in case or in Unicode form only" if alike[key] > 1 else ""
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _disturbs(character: str) -> bool:
+    return (
+        unicodedata.category(character) in ("Cc", "Zl", "Zp")
+        or unicodedata.bidirectional(character) in _TURNING
+    )
