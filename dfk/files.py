@@ -44,11 +44,17 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a header and rows as CSV with Unix line ends."""
+    write_atomic(path, "".join(map(csv_line, [header, *rows])))
+
+
+def csv_line(cells: Sequence[Any]) -> str:
+    """A row of CSV with its line end."""
+    # Where nothing else calls for quotes, the writer forgets those of a carriage return.
+    bare = any("\r" in str(cell) for cell in cells)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue())
+    quoting = csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerow(cells)
+    return text.getvalue()
 
 
 def cache_dir() -> Path:

@@ -20,12 +20,12 @@ import tensorflow as tf
 
 from dfk import hardware, runs, shipped
 from dfk.batching import by_size, in_threads, windows
+from dfk.columns import UNKNOWN
 from dfk.data.pixels import Image, pixels_of
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
 
 SAVED_MODEL = "saved_model"  # The folder of a run that holds its versions
-UNKNOWN = "unknown"
 BATCH_SIZE = 32
 
 # Of images that a model takes at their own size: pixels of a call beside the first image's,
@@ -135,7 +135,7 @@ class Classifier:
             unknown: so is one that the model's own threshold says it of.
 
         Raises:
-            UsageError: if the model carries no such threshold.
+            UsageError: if the model carries no such threshold, or has a class `unknown`.
         """
         one = isinstance(images, str | os.PathLike | bytes | np.ndarray)
         if one and not (isinstance(images, np.ndarray) and images.ndim == 4):
@@ -168,12 +168,35 @@ class Classifier:
 
         A stream that goes on behind what was yielded is answered the same, bit for bit.
         """
-        bounds = min_confidence, self.threshold(conformal.UNKNOWN) if unknown else 0.0
+        bounds = self.bounds(min_confidence, unknown)
         resize = _resizer(self.input_size)
         decoded = in_threads(lambda image: pixels_of(image, resize), images)
         for window in windows(decoded, batch_size):
             answers = self._answer(window, batch_size)
-            yield [self._prediction(answer, *bounds) for answer in answers]
+            yield [self._prediction(answer, bounds) for answer in answers]
+
+    def bounds(self, min_confidence: float = 0.0, unknown: bool = False) -> tuple[float, float]:
+        """The least confidence and the least centred logit of what is not called `unknown`.
+
+        Raises:
+            UsageError: if the model carries no threshold for it, or has a class of that name.
+        """
+        if (min_confidence or unknown) and UNKNOWN in self.class_names:
+            raise UsageError(
+                f"{self.path} has a class {UNKNOWN!r}, which could not be told from the answer "
+                f"{UNKNOWN!r} of --min_confidence and --unknown: leave these out, or rename the "
+                "class and train once more"
+            )
+        return min_confidence, self.threshold(conformal.UNKNOWN) if unknown else 0.0
+
+    def label_of(self, probabilities: np.ndarray, bounds: tuple[float, float] = (0.0, 0.0)) -> str:
+        """The label that probabilities, float32 [C], stand for: `unknown` below the `bounds`."""
+        min_confidence, min_logit = bounds
+        known = float(probabilities.max()) >= min_confidence
+        # Of the largest it is never negative.
+        if known and min_logit > 0:
+            known = conformal.centred_logit(probabilities) >= min_logit
+        return self.class_names[probabilities.argmax()] if known else UNKNOWN
 
     def _answer(self, window: list[np.ndarray | str], batch_size: int) -> list[np.ndarray | str]:
         """Pixels to probabilities [C] or the reason why there are none; reasons stay."""
@@ -188,15 +211,10 @@ class Classifier:
                     answers[i] = found if isinstance(found, str) else found[place]
         return answers
 
-    def _prediction(
-        self, answer: np.ndarray | str, min_confidence: float, min_logit: float
-    ) -> Prediction:
+    def _prediction(self, answer: np.ndarray | str, bounds: tuple[float, float]) -> Prediction:
         if isinstance(answer, str):
             return Prediction("", 0.0, np.zeros(len(self.class_names), np.float32), answer)
-        confidence = float(answer.max())
-        known = confidence >= min_confidence and conformal.centred_logit(answer) >= min_logit
-        label = self.class_names[answer.argmax()] if known else UNKNOWN
-        return Prediction(label, confidence, answer)
+        return Prediction(self.label_of(answer, bounds), float(answer.max()), answer)
 
 
 def load(path: str | os.PathLike) -> Classifier:

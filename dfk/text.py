@@ -26,6 +26,11 @@ def printable(text: str) -> str:
     return "".join(map(_escaped, text)) if not text.isprintable() else text
 
 
+def shown(text: str, stream: TextIO) -> str:
+    """A cell of a table: `printable` on a terminal, exact in a file or a pipe."""
+    return printable(text) if stream.isatty() else text
+
+
 def file_name(prefix: str, name: str, suffix: str) -> str:
     """A file's name made of text, which is cut where the system would not take all of it."""
     room = _LONGEST_NAME - _TEMPORARY - len(f"{prefix}{suffix}".encode())

@@ -1,6 +1,7 @@
 """Rows that are read back as they were written, whatever the names hold."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -125,3 +126,90 @@ def test_rows_that_are_no_csv_are_refused(tmp_path):
     with rows.continued(tmp_path / "x", form) as file:  # noqa: SIM117
         with pytest.raises(UsageError, match="not written with this model"):
             list(file.rows())
+
+
+CSV, JSON = rows.Csv(NAMES), rows.Json(NAMES)
+ROW = CSV.line("p", FOUND)
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        (CSV, CSV.header + "a note of mine\n"),
+        (CSV, CSV.header + ROW + "a,note,of mine"),
+        (CSV, CSV.header + ROW + "total,c,?,"),
+        (CSV, CSV.header + ROW[:-1] + ",1\n"),
+        (CSV, CSV.header + ROW.replace("0.2", "0.9")),
+        (CSV, CSV.header + ROW.replace('"a,b"', "other")),
+        (CSV, CSV.header + ROW.replace("0.2", "nan")),
+        (CSV, CSV.header + "p,c,,,,,damaged\n"),
+        (CSV, CSV.header[:9] + "\n"),
+        (CSV, CSV.header[:-1] + ",more"),
+        (JSON, '{"path": "x", "mine": 1}'),
+        (JSON, '{"path": "x", "mine": 1}\n'),
+        (JSON, '{"path": [[[[1\n'),
+        (JSON, '{"path": ' + "[" * 100_000 + "\n"),
+        (JSON, "[1]\n"),
+        (JSON, JSON.line("p", FOUND)[:-1] + " "),
+        (JSON, JSON.line("p", FOUND).replace("0.5", "1e999")),
+        (JSON, JSON.line("p", FOUND) + "{}\n"),
+        (JSON, '{"label": "'),
+    ],
+)
+def test_a_file_that_only_begins_like_one_keeps_its_bytes(form, content, tmp_path):
+    path = tmp_path / "x"
+    path.write_text(content)
+    with (
+        pytest.raises(UsageError, match="not written with this model"),
+        rows.continued(path, form) as file,
+    ):
+        list(file.rows())
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("form", [CSV, JSON])
+def test_nothing_is_cut_before_the_first_new_row(form, tmp_path):
+    path, whole = tmp_path / "x", form.header + form.line("p", FOUND)
+    path.write_text(whole + form.line("q", FOUND)[:9])
+    before = path.read_bytes()
+    with rows.continued(path, form) as file:
+        assert [row.path for row in file.rows()] == ["p"] and path.read_bytes() == before
+        file.begin()
+        assert path.read_text() == whole
+
+
+def test_every_row_has_the_label_that_these_options_give(tmp_path):
+    path = tmp_path / "x"
+    path.write_text(CSV.header + ROW)
+    with (
+        pytest.raises(UsageError, match="or --min_confidence"),
+        rows.continued(path, rows.Csv(NAMES, None, lambda numbers: "unknown")) as file,
+    ):
+        list(file.rows())
+
+
+def test_a_new_file_that_stays_empty_is_gone(tmp_path):
+    with rows.continued(tmp_path / "x", CSV):
+        assert (tmp_path / "x").exists()
+    (tmp_path / "empty").touch()
+    with rows.continued(tmp_path / "empty", CSV):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(UsageError, match="no file that could be continued"):
+            rows.continued(path, CSV).__enter__()
+
+
+@pytest.mark.parametrize("form", [rows.Csv, rows.Json])
+def test_classes_called_like_columns_are_read_by_position(form, tmp_path):
+    names = ("label", "error", "path", "unknown", "confidence")
+    form = form(names)
+    found = Prediction("error", 0.5, np.array([0.1, 0.5, 0.2, 0.1, 0.1], np.float32))
+    with rows.continued(tmp_path / "x", form) as file:
+        file.write(form.line("p", found))
+    with rows.continued(tmp_path / "x", form) as file:
+        assert list(file.rows()) == [("p", "error", 0.5, "")]

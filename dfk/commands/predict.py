@@ -37,6 +37,7 @@ import argparse
 import contextlib
 import functools
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ from pathlib import Path
 from dfk.cli import keep_stderr, prepare_logging
 from dfk.commands.parser import MODEL_HELP, Parser, positive, share
 from dfk.errors import DfkError, UsageError
+from dfk.text import printable, shown
 
 # As `dfk.evaluation.conformal` has them, which would have --help wait for NumPy.
 _COVERAGES = (0.9, 0.95, 0.99)
@@ -58,18 +60,20 @@ def main(arguments: list[str]) -> int:
     if options.engine == "ray":
         return _score_on_ray(options)
     from dfk import inference, rows
-    from dfk.evaluation import conformal
 
     classifier = inference.load(options.model)
-    if options.unknown:  # Before any image is opened
-        classifier.threshold(conformal.UNKNOWN)
-    form = rows.FORMATS[options.format](classifier.class_names, _set_of(classifier, options))
+    bounds = classifier.bounds(**_labelling(options))  # Before any image is opened
+    label_of = functools.partial(classifier.label_of, bounds=bounds)
+    form = rows.FORMATS[options.format](
+        classifier.class_names, _set_of(classifier, options), label_of
+    )
     if not options.output:
         sys.stdout.write(form.header)
         sys.stdout.flush()
         return _score(classifier, form, options, _to_stdout)
     with rows.continued(options.output, form) as file:
         rows.check_model(classifier, file.rows(), **_labelling(options))
+        file.begin()
         try:
             return _score(classifier, form, options, file.write, file)
         except KeyboardInterrupt:
@@ -114,9 +118,19 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         raise UsageError("--actors and --format=parquet go with --engine=ray")
     if options.output and options.format == "table":
         raise UsageError("--output takes --format=csv or json; a table is for the terminal")
+    if options.output and any(_is_same(options.output, given) for given in options.images):
+        raise UsageError(
+            f"{options.output} is to be read and to be written; choose another --output"
+        )
     if not options.format:
         options.format = "csv" if options.output or not sys.stdout.isatty() else "table"
     return options
+
+
+def _is_same(output: Path, given: str) -> bool:
+    if output.exists() and os.path.exists(given):
+        return os.path.samefile(output, given)
+    return os.path.abspath(output) == os.path.abspath(given)
 
 
 def _check_ray(options: argparse.Namespace) -> argparse.Namespace:
@@ -131,11 +145,9 @@ def _check_ray(options: argparse.Namespace) -> argparse.Namespace:
 def _score_on_ray(options: argparse.Namespace) -> int:
     """Scores images in parts; returns the exit code."""
     from dfk import bulk, inference
-    from dfk.evaluation import conformal
 
     classifier = inference.load(options.model)
-    if options.unknown:  # Before a cluster is started
-        classifier.threshold(conformal.UNKNOWN)
+    classifier.bounds(**_labelling(options))  # Before a cluster is started
     _set_of(classifier, options)
     with bulk.cluster():
         found = bulk.score(
@@ -148,9 +160,9 @@ def _score_on_ray(options: argparse.Namespace) -> int:
             coverage=options.coverage,
             **_labelling(options),
         )
-    print(f"{found.rows} rows in {options.output}")
+    print(printable(f"{found.rows} rows in {options.output}"))
     for example in found.examples:
-        print(f"dfk: {example}", file=sys.stderr)
+        print(printable(f"dfk: {example}"), file=sys.stderr)
     return _summary({"all": found.rows, "bad": found.bad}, options)
 
 
@@ -176,7 +188,7 @@ def _score(classifier, form, options, write: Callable[[str], None], file=None) -
     def images() -> Iterator:
         found = sources.find(options.images)
         for source in rows.without(found, _counted(file.rows(), counts)) if file else found:
-            names.append(source.name)
+            names.append(source.name if file else shown(source.name, sys.stdout))
             yield source.image
 
     start = file.count if file else 0

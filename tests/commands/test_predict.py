@@ -13,10 +13,13 @@ import threading
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 
+import dfk
 from dfk import cli
 from dfk.data import sources
+from dfk.errors import UsageError
 from tests import corpus
 from tests.networks import save_tiny
 
@@ -272,3 +275,48 @@ def test_an_interrupt_says_whether_the_same_command_continues(output, model, ima
         f"interrupted; the same command continues {images}/out.csv" if output else "interrupted"
     )
     assert err == f"dfk: {expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "message"),
+    [
+        ("new.csv", 1, "there is no image in"),
+        ("list.csv", 2, "is to be read and to be written"),
+        ("sub/../list.csv", 2, "is to be read and to be written"),
+        ("in", 2, "is to be read and to be written"),
+        ("other", 2, "no file that could be continued"),
+    ],
+)
+def test_a_refused_output_changes_nothing(output, code, message, model, images, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "list.csv").write_text("path\n")
+    files = {p: p.is_file() and p.read_bytes() for p in tmp_path.rglob("*")}
+    given = [str(tmp_path / "list.csv")] + [str(images)] * (output == "in")
+    assert cli.main(["predict", model, *given, f"--output={tmp_path / output}"]) == code
+    err = capsys.readouterr().err
+    assert err.startswith("dfk: ") and message in err and err.count("\n") == 1
+    assert {p: p.is_file() and p.read_bytes() for p in tmp_path.rglob("*")} == files
+
+
+def test_rows_of_images_that_are_gone_are_told_of(model, images, tmp_path, capsys):
+    output = tmp_path / "out.csv"
+    assert cli.main(_predict(model, images, output)) == 0
+    images.rename(tmp_path / "moved")
+    capsys.readouterr()
+    assert cli.main(_predict(model, tmp_path / "moved", output)) == 0
+    assert "whether this model wrote them was not checked" in capsys.readouterr().err
+
+
+def test_a_class_called_unknown_is_no_answer(tmp_path, images, capsys):
+    names = ("unknown", "label", "error")
+    path = save_tiny(tmp_path / "old.keras", names, seed=1)
+    assert cli.main(["predict", path, str(images), "--format=json"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert list(json.loads(line)["probabilities"]) == list(names)
+    for option in ("--min_confidence=0.5", "--unknown"):
+        assert cli.main(["predict", path, str(images), option]) == 2
+        err = capsys.readouterr().err
+        assert "has a class 'unknown'" in err and err.count("\n") == 1
+    with pytest.raises(UsageError, match="has a class 'unknown'"):
+        dfk.load(path).predict(np.zeros((8, 8, 3), np.uint8), min_confidence=0.5)
