@@ -6,12 +6,17 @@ Examples:
     python run_experiments.py --flagfile=configs/study.flags --data_dir=data/unibuc --resume
 """
 
-import functools
 import sys
 
 from dfk import cli
-from dfk.commands import train
+
+
+def main(arguments: list[str]) -> int:
+    """What `dfk train` does, with the help of this file; returns the exit code."""
+    from dfk.commands import train  # Here, where a Ctrl-C is minded
+
+    return train.main(arguments, doc=__doc__)
+
 
 if __name__ == "__main__":
-    command = functools.partial(train.main, doc=__doc__)
-    sys.exit(cli.call(command, sys.argv[1:], program="python run_experiments.py"))
+    sys.exit(cli.call(main, sys.argv[1:], program="python run_experiments.py", last=True))

@@ -8,8 +8,7 @@ themselves with Keras once Keras is there, whichever of the two is imported firs
 from __future__ import annotations
 
 import importlib
-
-import wrapt
+import sys
 
 __version__ = "0.1.0"
 
@@ -18,9 +17,39 @@ _SUBMODULES = frozenset(
 )
 
 
-@wrapt.when_imported("keras")
-def _register_layers(_keras) -> None:
+class _WithKeras:
+    """Python's import asks it first: it has the import of Keras end with that of the layers.
+
+    `wrapt.when_imported` does as much, but importing that takes longer than all else here.
+    """
+
+    @classmethod
+    def find_spec(cls, name: str, path=None, target=None):
+        if name != "keras":
+            return None
+        from importlib.util import find_spec
+
+        sys.meta_path.remove(cls)
+        try:
+            spec = find_spec(name)
+        finally:
+            sys.meta_path.insert(0, cls)
+        if spec is None:  # It is not installed.
+            return None
+        run = spec.loader.exec_module
+
+        def run_and_register(keras) -> None:
+            run(keras)
+            importlib.import_module("dfk.layers")
+
+        spec.loader.exec_module = run_and_register
+        return spec
+
+
+if "keras" in sys.modules:
     importlib.import_module("dfk.layers")
+else:
+    sys.meta_path.insert(0, _WithKeras)
 
 
 def __getattr__(name: str):

@@ -18,9 +18,9 @@ from dfk.errors import DfkError, UsageError
 
 NONE, MIRRORED, MULTI_WORKER, TPU = STRATEGIES
 
-# Seconds that a worker may keep the others waiting, as the first does while it writes its report.
-# One whose process has ended is noticed at once.
-_PATIENCE = 3600
+# Seconds between two questions whether a worker's process answers, which it does while it writes
+# its report, too. After three times ten seconds without an answer, TensorFlow gives up waiting.
+_HEALTH_INTERVAL = 10
 
 
 class LostWorkerError(DfkError):
@@ -151,11 +151,13 @@ def _mirrored() -> tf.distribute.Strategy:
 
 def _multi_worker() -> tf.distribute.Strategy:
     _check_cluster(os.environ.get("TF_CONFIG", ""))
-    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_PATIENCE)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        # No timeout among its options: for each operation, it has a thread sleep that long.
+        made = tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, tf.errors.OpError) as error:
         raise DfkError(f"the workers of TF_CONFIG did not find each other: {error}") from error
+    made.extended._check_health_interval = _HEALTH_INTERVAL  # Not public; without it, 30
+    return made
 
 
 def _check_cluster(text: str) -> None:

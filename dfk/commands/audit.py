@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dfk.cli import keep_stderr, prepare_logging
 from dfk.commands.parser import Parser
+from dfk.messages import keep_stderr, prepare_logging
 from dfk.text import printable
 
 _SHOWN = 10

@@ -29,9 +29,9 @@ from collections.abc import Iterator
 
 from dfk.benchmarks.parts import PARTS, measure
 from dfk.benchmarks.rows import Row, table
-from dfk.cli import prepare_logging
 from dfk.commands.parser import Parser, positive
 from dfk.errors import UsageError
+from dfk.messages import prepare_logging
 
 
 def main(arguments: list[str]) -> int:

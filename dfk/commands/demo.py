@@ -21,9 +21,9 @@ import signal
 import socket
 import sys
 
-from dfk.cli import keep_stderr, prepare_logging
 from dfk.commands.parser import MODEL_HELP, Parser, positive, share
 from dfk.errors import UsageError
+from dfk.messages import keep_stderr, prepare_logging
 
 _HOST, _PORT = "127.0.0.1", 7860
 

@@ -23,9 +23,9 @@ import json
 import sys
 from pathlib import Path
 
-from dfk.cli import keep_stderr, prepare_logging
 from dfk.commands.parser import MODEL_HELP, Parser, pairs
 from dfk.errors import UsageError
+from dfk.messages import keep_stderr, prepare_logging
 from dfk.text import printable
 
 

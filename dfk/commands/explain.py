@@ -19,9 +19,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dfk.cli import keep_stderr, prepare_logging
 from dfk.commands.parser import MODEL_HELP, Parser
 from dfk.errors import DfkError
+from dfk.messages import keep_stderr, prepare_logging
 
 
 def main(arguments: list[str]) -> int:

@@ -19,8 +19,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfk.cli import prepare_logging
 from dfk.commands.parser import Parser, positive
+from dfk.messages import prepare_logging
 from dfk.text import printable
 
 

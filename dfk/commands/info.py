@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dfk.cli import prepare_logging
 from dfk.commands.parser import MODEL_HELP, Parser
+from dfk.messages import prepare_logging
 from dfk.text import printable
 
 

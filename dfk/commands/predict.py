@@ -43,9 +43,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dfk.cli import keep_stderr, prepare_logging
 from dfk.commands.parser import MODEL_HELP, Parser, positive, share
 from dfk.errors import DfkError, UsageError
+from dfk.messages import keep_stderr, prepare_logging
 from dfk.text import printable, shown
 
 # As `dfk.evaluation.conformal` has them, which would have --help wait for NumPy.
@@ -76,10 +76,9 @@ def main(arguments: list[str]) -> int:
         file.begin()
         try:
             return _score(classifier, form, options, file.write, file)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             message = f"interrupted; the same command continues {options.output}"
-            print(f"dfk: {message}", file=sys.stderr)
-            return 130
+            raise KeyboardInterrupt(message) from interrupt
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

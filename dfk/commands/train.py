@@ -10,7 +10,7 @@ from __future__ import annotations
 from absl import logging
 
 from dfk import config
-from dfk.cli import prepare_logging
+from dfk.messages import prepare_logging
 from dfk.text import printable
 
 
