@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import time
@@ -22,6 +23,7 @@ from dfk.evaluation import conformal
 from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.conformal import Thresholds
 from dfk.evaluation.evaluate import predict
+from dfk.models import forensic
 from dfk.progress import Bar
 
 
@@ -113,6 +115,18 @@ def _own(config: Config, pretrained: bool) -> dict[str, Any]:
         "dropout": tuple(map(float, config.dropout)),
         "input_range": tuple(map(float, config.input_range)),
     }
+
+
+def smallest_image(config: Config, class_names: tuple[str, ...]) -> int:
+    """The least pixels a side of what enters the model of `config`, a member or a teacher of it."""
+    if config.model == "svm_forensic":
+        return forensic.SMALLEST_IMAGE
+    runs_seen = [*config.members, *filter(None, [config.teacher])]
+    seen = [models.load_member(run) for run in runs_seen]
+    if config.model in models.BUILDERS:
+        native = dataclasses.replace(config, image_size=0)
+        seen.append(build(native, class_names, precision="float32"))
+    return max(map(models.smallest_image, seen), default=1)
 
 
 def _fit_network(config: Config, data: Catalog) -> Fitted:

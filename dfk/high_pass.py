@@ -40,6 +40,8 @@ class HighPass(keras.layers.Layer):
     float32 [N, H, W, 12], the four answers of red first. It has no weights.
     """
 
+    SMALLEST_IMAGE = _MARGIN + 1  # Pixels a side: a mirror has no more than lies beside it
+
     def __init__(self, **kwargs: Any):
         super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
 

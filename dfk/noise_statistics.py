@@ -36,6 +36,7 @@ class NoiseStatistics(keras.layers.Layer):
     numbers; it returns float32 [N, 388]. It has no weights, and no gradient.
     """
 
+    SMALLEST_IMAGE = 8  # Pixels a side
     FEATURES = 3 * BINS + 3 * 2 * len(_ORDERS) * 3 + 3 * BINS + _BRIGHTNESSES * _STRENGTHS
 
     def __init__(self, **kwargs: Any):

@@ -181,8 +181,9 @@ def _check_sizes(config: Config, data: Catalog) -> None:
     """Refuses images, or crops of them, that the model cannot take."""
     shapes = {image.shape[:2] for split in data.splits.values() for image in split.images}
     smallest = min(map(min, shapes))
-    needed = models.SMALLEST_IMAGE.get(config.model, 1)
-    side = config.image_size or smallest
+    needed = fitting.smallest_image(config, data.class_names)
+    resized = config.image_size if config.model in models.BUILDERS else 0
+    side = resized or smallest
     if min(side, config.train_crop or side) < needed:
         raise UsageError(
             f"--model={config.model} needs images and crops of at least {needed} pixels a "

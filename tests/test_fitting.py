@@ -1,6 +1,7 @@
 """Every model of the study through the same door, on small images."""
 
 import contextlib
+import dataclasses
 import json
 import shutil
 
@@ -321,3 +322,15 @@ def test_phases_are_those_of_the_model():
     assert len(phases._phases(parse("--model=vgg16", "--vgg16_weights=none"))) == 1
     head, rest = phases._phases(parse("--model=vgg16", "--epochs=9", "--head_epochs=4"))
     assert (head.until, head.trainable_from, rest.until) == (4, "", 9)
+
+
+def test_the_least_image_follows_from_the_flags_members_and_teacher(tmp_path):
+    deep = config.parse(["--data_dir=demo", "--model=residual", "--filters=4,4,4,4,4"])[0]
+    assert fitting.smallest_image(deep, ("a", "b")) == 16
+    file = tmp_path / "deep.keras"
+    native = dataclasses.replace(deep, image_size=0)
+    fitting.build(native, ("a", "b"), precision="float32").save(file)
+    student = config.parse(["--data_dir=demo", "--model=rich", f"--teacher={file}"])[0]
+    assert fitting.smallest_image(student, ("a", "b")) == 16
+    both = config.parse(["--data_dir=demo", "--model=ensemble", f"--members={file},{file}"])[0]
+    assert fitting.smallest_image(both, ("a", "b")) == 16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import tensorflow as tf
 
 from dfk import models
 from dfk.export.folding import lean
-from dfk.layers import Resizing, RichFeatures
+from dfk.layers import Resizing
 
 # (height, width) that a model resizes images to; None for one that takes them at their own.
 Size = tuple[int, int] | None
@@ -45,34 +44,27 @@ def dense(model: keras.Model, *, precision: str, fold: bool) -> Dense:
         fold: whether BatchNormalization is folded into the convolutions.
     """
     resizes: dict[Size, Resizing | None] = {}
-    networks: list[tuple[Size, keras.Model]] = []
-    answer = _answer(model, resizes, networks, precision=precision, fold=fold)
+    answer = _answer(model, resizes, precision=precision, fold=fold)
     sizes = list(resizes)
-    smallest = max(_smallest(network) if size is None else 1 for size, network in networks)
 
     def function(*images: tf.Tensor) -> tf.Tensor:
         return answer(dict(zip(sizes, images, strict=True)))
 
     signature = [tf.TensorSpec([None, *_sides(size), 3], tf.float32) for size in sizes]
-    return Dense(
-        resizes, smallest, tf.function(function, input_signature=signature, autograph=False)
-    )
+    function = tf.function(function, input_signature=signature, autograph=False)
+    return Dense(resizes, models.smallest_image(model), function)
 
 
-def _answer(model: keras.Model, resizes: dict, networks: list, **options) -> _Answer:
-    """What answers the model's probabilities from its images by size.
-
-    It adds to `resizes`, and to `networks` a (size, network) for each that images go into.
-    """
+def _answer(model: keras.Model, resizes: dict, **options) -> _Answer:
+    """What answers the model's probabilities from its images by size; it adds to `resizes`."""
     network, softmax = models.network_of(model), model.layers[-1]
-    members = [_answer(m, resizes, networks, **options) for m in models.members_of(model)]
+    members = [_answer(m, resizes, **options) for m in models.members_of(model)]
     if members:
         combine = network.get_layer("combine")
         return lambda images: softmax(combine([member(images) for member in members]))
     resize = next((layer for layer in model.layers if isinstance(layer, Resizing)), None)
     size = (resize.height, resize.width) if resize else None
     resizes.setdefault(size, resize)
-    networks.append((size, network))
     copy = _with_constants(lean(network, **options))
     return lambda images: softmax(copy(images[size]))
 
@@ -93,14 +85,6 @@ def _with_constants(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         return network.stateless_call(*values, images, training=False)[0]
 
     return answer
-
-
-def _smallest(network: keras.Model) -> int:
-    """Least pixels a side: poolings leave nothing of smaller images, and patterns do not fit."""
-    if any(isinstance(layer, RichFeatures) for layer in network.layers):
-        return RichFeatures.SMALLEST_IMAGE
-    poolings = [x for x in network.layers if isinstance(x, keras.layers.MaxPooling2D)]
-    return math.prod(max(pooling.strides) for pooling in poolings)
 
 
 def _sides(size: Size) -> tuple[int | None, int | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dfk.models import deepfakenet, forensic, residual, rich, vgg
 from dfk.models.classifier import (
     class_names_of,
     classifier,
@@ -20,6 +19,7 @@ from dfk.models.ensemble import (
     member_weights_of,
     members_of,
 )
+from dfk.models.limits import smallest_image, smallest_input
 from dfk.models.residual import ResidualNet
 from dfk.models.rich import RichNet
 from dfk.models.svm import PENALTY, SVM
@@ -34,20 +34,10 @@ from dfk.models.vgg import (
 # The networks that `--model` names.
 BUILDERS = {"deepfakenet": DeepFakeNet, "vgg16": VGG16, "residual": ResidualNet, "rich": RichNet}
 
-# By `--model`, the least pixels a side of an image.
-SMALLEST_IMAGE = {
-    "deepfakenet": deepfakenet.SMALLEST_IMAGE,
-    "vgg16": vgg.SMALLEST_IMAGE,
-    "residual": residual.SMALLEST_IMAGE,
-    "rich": rich.SMALLEST_IMAGE,
-    "svm_forensic": forensic.SMALLEST_IMAGE,
-}
-
 __all__ = [
     "BUILDERS",
     "NO_SVM",
     "PENALTY",
-    "SMALLEST_IMAGE",
     "SVM",
     "VGG16",
     "DeepFakeNet",
@@ -68,4 +58,6 @@ __all__ = [
     "network_of",
     "set_thresholds",
     "set_trainable_from",
+    "smallest_image",
+    "smallest_input",
 ]

@@ -11,9 +11,6 @@ from dfk import layers
 from dfk.models.classifier import InputShape, classifier, names_of
 from dfk.models.seeds import Seeds
 
-# Pixels a side; three poolings leave nothing of a smaller image.
-SMALLEST_IMAGE = 8
-
 
 def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
     *,

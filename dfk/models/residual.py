@@ -16,9 +16,6 @@ from dfk import layers
 from dfk.models.classifier import InputShape, classifier, names_of
 from dfk.models.seeds import Seeds
 
-# Pixels a side; three poolings leave nothing of a smaller image.
-SMALLEST_IMAGE = 8
-
 
 def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
     *,
@@ -50,8 +47,8 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
         name: the model's name.
 
     Returns:
-        A functional model from `images` [N, H, W, 3] in 0..255, any H and W, to calibrated
-        probabilities, float32 [N, C].
+        A functional model from `images` [N, H, W, 3] in 0..255, to calibrated probabilities,
+        float32 [N, C]; H and W from 8, each block beyond four doubles it.
 
     Raises:
         ValueError: if `class_names` are not `classes` names.

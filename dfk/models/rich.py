@@ -16,8 +16,6 @@ from dfk import layers
 from dfk.models.classifier import InputShape, classifier, names_of
 from dfk.models.seeds import Seeds
 
-SMALLEST_IMAGE = layers.RichFeatures.SMALLEST_IMAGE
-
 
 def RichNet(  # noqa: N802 -- named as keras.applications names its models
     *,

@@ -105,6 +105,49 @@ def test_what_is_too_small_for_a_network_is_not_valid_and_never_nan():
     assert _ask(_served(network(16)), [tiny])["valid"].all()  # It is resized
 
 
+NATIVE = {
+    "deepfakenet": (lambda: network(None), 8),
+    "residual": (lambda: network(None, make=models.ResidualNet, filters=(4, 4, 4, 4)), 8),
+    "five blocks": (lambda: network(None, make=models.ResidualNet, filters=(4,) * 5), 16),
+    "high pass": (
+        lambda: network(None, make=models.ResidualNet, filters=(4, 4), high_pass=True),
+        3,
+    ),
+    "rich": (lambda: network(None, make=models.RichNet, units=(8,)), 8),
+    "vgg16": (lambda: network(None, make=models.VGG16, hidden=8, weights=None), 32),
+    "ensemble": (
+        lambda: models.Ensemble(
+            [network(None, 1, models.ResidualNet, filters=(4,) * 5), network(24, 2)]
+        ),
+        16,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_what_is_too_small_for_any_network_does_not_disturb_the_others(name):
+    make, least = NATIVE[name]
+    model = make()
+    served = _served(model)
+    sides = [*range(1, 17), 31, 32]
+    sizes = [*zip(sides, reversed(sides), strict=True), *((side, side) for side in sides)]
+    sizes += [(1, 40), (40, 1)]
+    small = [encode(noise(*size), "PNG") for size in sizes]
+    good = [encode(noise(33, 40, seed), "PNG") for seed in range(2)]
+    answers, alone = _ask(served, [good[0], *small, good[1]]), _ask(served, good)
+    for key, values in answers.items():
+        np.testing.assert_array_equal(values[[0, -1]], alone[key])
+    assert answers["valid"].tolist() == [True, *(min(size) >= least for size in sizes), True]
+    fit = [data for data, size in zip(small, sizes, strict=True) if min(size) >= least]
+    probabilities = answers["probabilities"][1:-1]
+    assert not probabilities[[min(size) < least for size in sizes]].any()
+    kept = probabilities[[min(size) >= least for size in sizes]]
+    np.testing.assert_allclose(kept, _expected(model, fit), atol=1e-4)
+    for height, width in sizes:
+        valid = served.serve_images(tf.zeros([1, height, width, 3], tf.uint8))["valid"].numpy()
+        assert valid.tolist() == [min(height, width) >= least]
+
+
 def test_weights_that_are_broken_answer_no_nan():
     model = network(16)
     model.get_layer("network").get_layer("logits").bias.assign([np.nan] * 3)
