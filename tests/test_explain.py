@@ -182,3 +182,28 @@ def test_the_command_writes_a_picture_per_image(bright, tmp_path, capsys):
     assert [str(path) for path in pictures] == [row["picture"] for row in rows[:2]]
     with Image.open(pictures[0]) as picture:
         assert picture.size == (2 * 288, 28 + 192)
+
+
+def test_a_picture_is_never_written_over_what_others_made(bright, tmp_path, capsys):
+    folder, long = tmp_path / "out", "图" * 80  # 240 bytes, of the 255 that a name may have
+    for name in (f"{long}.png", "b.png", "tab\tand\x1b[2J.png"):
+        Image.fromarray(_spot()).save(tmp_path / name)
+    arguments = ["explain", str(bright.path), str(tmp_path), f"--output_dir={folder}"]
+    for _ in range(2):  # Its own pictures it writes again.
+        assert cli.main(arguments) == 0
+        rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        assert sorted(str(path) for path in folder.iterdir()) == sorted(r["picture"] for r in rows)
+    assert rows[2]["picture"].startswith(f"{folder}/0002-图图") and "\x1b" not in rows[1]["picture"]
+    foreign = folder / "0007-holiday.png"
+    foreign.write_bytes((tmp_path / "b.png").read_bytes())
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert cli.main(arguments) == 2
+    assert f"{foreign} is not of dfk's making" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_refused_call_leaves_no_folder(bright, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    arguments = [str(tmp_path / "empty"), f"--output_dir={tmp_path / 'out'}"]
+    assert cli.main(["explain", str(bright.path), *arguments]) == 1
+    assert not (tmp_path / "out").exists()

@@ -12,13 +12,13 @@ Examples:
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from pathlib import Path
 
 from dfk.commands.parser import Parser
-from dfk.text import printable
+from dfk.files import csv_line
+from dfk.text import printable, shown
 
 _SHOWN = 20
 
@@ -36,9 +36,8 @@ def main(arguments: list[str]) -> int:
     if options.format == "json":
         print(json.dumps(found._asdict() | {"test": found.test._asdict()}, indent=2))
     elif options.format == "csv":
-        writer = csv.DictWriter(sys.stdout, comparison.KEYS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found.disagreements)
+        for row in (comparison.KEYS, *(row.values() for row in found.disagreements)):
+            sys.stdout.write(csv_line([shown(cell, sys.stdout) for cell in row]))
     else:
         print(_text(found, str(options.a), str(options.b)))
     return 0

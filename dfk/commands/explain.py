@@ -12,7 +12,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import os
 import sys
@@ -21,7 +20,12 @@ from pathlib import Path
 
 from dfk.commands.parser import MODEL_HELP, Parser
 from dfk.errors import DfkError
+from dfk.files import check_free, csv_line
 from dfk.messages import keep_stderr, prepare_logging
+from dfk.text import file_name, shown, valid
+
+# The names of pictures, and what is in each of them: that is how a later call knows its own.
+_PICTURES, _MARK = "[0-9][0-9][0-9][0-9]*-*.png", "dfk explain"
 
 
 def main(arguments: list[str]) -> int:
@@ -38,14 +42,13 @@ def main(arguments: list[str]) -> int:
     from dfk.explain import Explainer
     from dfk.progress import Bar
 
+    check_free(options.output_dir, {_PICTURES: _MARK})
     explainer = Explainer(inference.load(options.model))
-    options.output_dir.mkdir(parents=True, exist_ok=True)
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "label", "confidence", "picture", "error"])
+    _print("path", "label", "confidence", "picture", "error")
     bad = count = 0
     for source in Bar(_found(options), desc="explain", unit=" images"):
         row = _row(explainer, source, options.output_dir, count)
-        writer.writerow([source.name, *row])
+        _print(source.name, *row)
         count, bad = count + 1, bad + bool(row[-1])
     if not count:
         raise DfkError(f"there is no image in {', '.join(options.images)}")
@@ -54,6 +57,10 @@ def main(arguments: list[str]) -> int:
             f"dfk: {bad} of {count} images could not be read; their rows say why", file=sys.stderr
         )
     return 1 if bad else 0
+
+
+def _print(*cells: str) -> None:
+    sys.stdout.write(csv_line([shown(cell, sys.stdout) for cell in cells]))
 
 
 def _found(options: argparse.Namespace) -> Iterator:
@@ -78,8 +85,16 @@ def _row(explainer, source, folder: Path, number: int) -> tuple[str, str, str, s
         found = explainer.explain(pixels)
     except ValueError as error:
         return "", "", "", str(error)
-    path = folder / f"{number:04}-{Path(source.name).stem[:100]}.png"
-    buffer = io.BytesIO()
-    found.picture().save(buffer, "PNG")
-    write_atomic(path, buffer.getvalue())
-    return found.label, f"{found.confidence:.6f}", str(path), ""
+    path = folder / file_name(f"{number:04}-", Path(source.name).stem, ".png")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, _png(found.picture()))
+    return found.label, f"{found.confidence:.6f}", valid(str(path)), ""
+
+
+def _png(picture) -> bytes:
+    from PIL.PngImagePlugin import PngInfo
+
+    marked, buffer = PngInfo(), io.BytesIO()
+    marked.add_text("Software", _MARK)
+    picture.save(buffer, "PNG", pnginfo=marked)
+    return buffer.getvalue()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
+from dfk.columns import PREDICTIONS
 from dfk.errors import DfkError
 
 RESAMPLES = 10_000
@@ -66,14 +67,29 @@ def bootstrap(first: dict[str, bool], second: dict[str, bool], seed: int = 0) ->
     return [float(low), float(high)]
 
 
+def read_answers(predictions: Path) -> dict[str, tuple[str, str]]:
+    """Reads a `predictions.csv`: image id -> (label, answer) of the labelled images.
+
+    Columns are known by their place: classes of older models may be called like one.
+
+    Raises:
+        DfkError: if it is none.
+    """
+    try:
+        with open(predictions, newline="", encoding="utf-8") as file:
+            head, *rows = csv.reader(file)
+            if tuple(head[:3]) != PREDICTIONS[:3]:
+                raise ValueError(f"its first line is {head[:3]}")
+            return {i: (label, answer) for i, label, answer, *_ in rows if label}
+    except (ValueError, csv.Error) as error:
+        raise DfkError(
+            f"{predictions} is no predictions.csv of a run or of dfk evaluate"
+        ) from error
+
+
 def read_correct(predictions: Path) -> dict[str, bool]:
     """Reads from a `predictions.csv` which labelled images were named rightly."""
-    with open(predictions, newline="") as file:
-        return {
-            row["image_id"]: row["predicted"] == row["label"]
-            for row in csv.DictReader(file)
-            if row["label"]
-        }
+    return {i: label == answer for i, (label, answer) in read_answers(predictions).items()}
 
 
 KEYS = ("image_id", "label", "a", "b")
@@ -109,7 +125,7 @@ def compare(a: Path, b: Path) -> Comparison:
         DfkError: if one cannot be read, they share no labelled image, or do not agree on its
             label.
     """
-    first, second = _read(a), _read(b)
+    first, second = map(_answers, (a, b))
     common = [image_id for image_id in first if image_id in second]
     if not common:
         raise DfkError(f"{a} and {b} have no labelled image in common")
@@ -131,12 +147,5 @@ def compare(a: Path, b: Path) -> Comparison:
     )
 
 
-def _read(path: Path) -> dict[str, tuple[str, str]]:
-    """Image id -> (label, answer) of the labelled images."""
-    path = path / "predictions.csv" if path.is_dir() else path
-    try:
-        with open(path, newline="") as file:
-            rows = csv.DictReader(file)
-            return {r["image_id"]: (r["label"], r["predicted"]) for r in rows if r["label"]}
-    except (KeyError, csv.Error, UnicodeDecodeError) as error:
-        raise DfkError(f"{path} is no predictions.csv of a run or of dfk evaluate") from error
+def _answers(path: Path) -> dict[str, tuple[str, str]]:
+    return read_answers(path / "predictions.csv" if path.is_dir() else path)

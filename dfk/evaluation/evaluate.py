@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from dfk import jax_devices, runs
+from dfk import columns, jax_devices, runs
 from dfk.data.catalog import Split
 from dfk.data.pipeline import make_dataset
 from dfk.evaluation.report import Mistake, write_report
@@ -61,7 +61,7 @@ def write_predictions(
         [image_id, names[label], class_names[row.argmax()], str(row.max()), *map(str, row)]
         for image_id, label, row in zip(split.ids, split.labels, probabilities, strict=True)
     )
-    write_csv(path, ["image_id", "label", "predicted", "confidence", *class_names], rows)
+    write_csv(path, [*columns.PREDICTIONS, *class_names], rows)
 
 
 def write_submission(
@@ -70,7 +70,7 @@ def write_submission(
     """Writes `submission.csv` for a test split: image_id,label."""
     predicted = probabilities.argmax(axis=1)
     rows = [[i, class_names[k]] for i, k in zip(split.ids, predicted, strict=True)]
-    write_csv(path, ["image_id", "label"], rows)
+    write_csv(path, columns.SUBMISSION, rows)
 
 
 def write_run_report(

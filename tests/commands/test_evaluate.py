@@ -141,3 +141,11 @@ def test_runs_that_cannot_be_compared(tmp_path, capsys):
     (tmp_path / "d.csv").write_text("image_id,label,predicted\nx,,1\n")
     assert cli.main(["compare", a, str(tmp_path / "d.csv")]) == 1
     assert "no labelled image in common" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.csv", "report.html"])
+def test_files_of_others_are_not_written_over(name, tmp_path, capsys):
+    (tmp_path / name).write_text("mine")
+    assert cli.main(["evaluate", "none", "--data_dir=none", f"--output_dir={tmp_path}"]) == 2
+    assert f"{tmp_path / name} is not of dfk's making" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "mine"

@@ -168,3 +168,12 @@ def test_nothing_to_audit(tmp_path, capsys):
         path.write_bytes(b"")
     with pytest.raises(DataError, match="the file is empty"):
         audit(data)
+
+
+def test_the_command_writes_over_its_own_files_only(folders, tmp_path, capsys):
+    arguments = ["audit", str(folders), f"--output_dir={tmp_path / 'out'}"]
+    assert [cli.main(arguments) for _ in range(2)] == [0, 0]
+    (tmp_path / "out" / "audit.json").write_text("mine")
+    assert cli.main(arguments) == 2
+    assert "audit.json is not of dfk's making" in capsys.readouterr().err
+    assert (tmp_path / "out" / "audit.json").read_text() == "mine"
