@@ -15,16 +15,18 @@ MAX_PIXELS = 50_000_000
 # What `decode` raises outside a graph. TensorFlow quotes the file in some of its messages,
 # and trips over bytes that are no text.
 FAILURES = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, UnicodeDecodeError)
-_BYTES = [tf.TensorSpec([], tf.string)]
+_BYTES = tf.TensorSpec([], tf.string)
 _HEADER = 64  # Bytes; every format but JPEG states its size within them.
+# Of a GIF's blocks, those of one length are passed by together; encoders fill all but the last.
+_ALIKE, _MOST_RUNS = 4096, 1000
 
 
-@tf.function(input_signature=_BYTES, autograph=False)
-def decode(data: tf.Tensor) -> tf.Tensor:
+def decode(data: tf.Tensor, max_pixels: int | tf.Tensor = MAX_PIXELS) -> tf.Tensor:
     """Decodes one image file.
 
     Args:
         data: string scalar, the bytes of a PNG, JPEG, WebP, BMP or GIF (its first frame).
+        max_pixels: of the image; one with more is refused before it is decoded.
 
     Returns:
         uint8 [H, W, 3]; grey is repeated, alpha dropped, 16 bits cut to 8. A transparent
@@ -33,14 +35,28 @@ def decode(data: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: what `reason` explains.
     """
-    fault = problem(data)
+    return _decode(data, tf.cast(max_pixels, tf.int64))
+
+
+def problem(data: tf.Tensor, max_pixels: int | tf.Tensor = MAX_PIXELS) -> tf.Tensor:
+    """Says from the header why `data` (string scalar) is not to be decoded; "" if it may be.
+
+    Raises:
+        tf.errors.InvalidArgumentError: for a JPEG or GIF that is damaged before its pixels end.
+    """
+    return _problem(data, tf.cast(max_pixels, tf.int64))
+
+
+@tf.function(input_signature=[_BYTES, tf.TensorSpec([], tf.int64)], autograph=False)
+def _decode(data: tf.Tensor, max_pixels: tf.Tensor) -> tf.Tensor:
+    fault = _problem(data, max_pixels)
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [fault])]):
         data = tf.identity(data)
     head = _head(data)
 
     def first_frame():
         # Alone: TensorFlow decodes all, and makes them as large as the largest.
-        _, end = _gif_frame(data)
+        _, end, _ = _gif_frame(data)
         return tf.strings.substr(data, 0, end) + ";"
 
     def image(channels: int):
@@ -52,32 +68,50 @@ def decode(data: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(pixels, [None, None, 3])
 
 
-@tf.function(input_signature=_BYTES, autograph=False)
-def problem(data: tf.Tensor) -> tf.Tensor:
-    """Says from the header why `data` (string scalar) is not to be decoded; "" if it may be.
+@tf.function(input_signature=[_BYTES, tf.TensorSpec([], tf.int64)], autograph=False)
+def _problem(data: tf.Tensor, max_pixels: tf.Tensor) -> tf.Tensor:
+    fault, height, width = _header(data)
+    most = tf.strings.as_string(
+        tf.round(tf.cast(max_pixels, tf.float64) / 1e4) / 100, shortest=True
+    )
+    size = tf.strings.format("{} x {} pixels, more than ", (width, height))
+    # Compared by division: the product of two 32-bit sizes may not fit.
+    too_large = height > max_pixels // tf.maximum(width, 1)
+    return _first(fault, tf.where(too_large, size + most + " megapixels", ""))
+
+
+@tf.function(input_signature=[_BYTES], autograph=False)
+def size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Height and width, int64, that the header of `data` (string scalar) claims; 0 of no image.
 
     Raises:
-        tf.errors.InvalidArgumentError: for a JPEG or GIF that is damaged before its pixels end.
+        tf.errors.InvalidArgumentError: as `problem`.
     """
+    return _header(data)[1:]
+
+
+def _header(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Why `data` is not to be decoded, whatever its size is, or ""; height and width."""
     head = _head(data)
 
     def png():
-        return _too_large(_big_endian(head, 20, 4), _big_endian(head, 16, 4))
+        return tf.constant(""), _big_endian(head, 20, 4), _big_endian(head, 16, 4)
 
     def jpeg():
         shape = tf.image.extract_jpeg_shape(data, output_type=tf.int64)
         cmyk = tf.where(shape[2] == 4, "a CMYK JPEG: convert it to RGB", "")
-        return _first(cmyk, _too_large(shape[0], shape[1]))
+        return cmyk, shape[0], shape[1]
 
     def gif():
-        start, _ = _gif_frame(data)
+        start, _, is_long = _gif_frame(data)
+        long = tf.where(is_long, "a GIF of very many small blocks: save it as PNG", "")
         whole = b",\0\0\0\0" + tf.strings.substr(data, 6, 4)  # At 0, 0 and as large as the GIF
         part = tf.where(
             tf.strings.substr(data, start, 9) == whole,
             "",
             "a GIF whose first frame does not fill it: save it as PNG",
         )
-        return _first(part, _too_large(_little_endian(head, 8, 2), _little_endian(head, 6, 2)))
+        return _first(long, part), _little_endian(head, 8, 2), _little_endian(head, 6, 2)
 
     def bmp():
         old = tf.where(
@@ -92,12 +126,15 @@ def problem(data: tf.Tensor) -> tf.Tensor:
         # A negative height means rows from top to bottom.
         height = _little_endian(head, 22, 4)
         height = tf.minimum(height, 2**32 - height)
-        return _first(old, palette, packed, _too_large(height, _little_endian(head, 18, 4)))
+        return _first(old, palette, packed), height, _little_endian(head, 18, 4)
 
     def webp():
         height, width, animated = _webp_size(head)
-        moving = tf.where(animated, "an animated WebP: save one frame of it", "")
-        return _first(moving, _too_large(height, width))
+        return tf.where(animated, "an animated WebP: save one frame of it", ""), height, width
+
+    def other():
+        none = tf.constant(0, tf.int64)
+        return tf.constant("no PNG, JPEG, WebP, BMP or GIF image"), none, none
 
     return tf.case(
         [
@@ -107,7 +144,7 @@ def problem(data: tf.Tensor) -> tf.Tensor:
             (_starts(head, b"BM"), bmp),
             (_starts(head, b"GIF8"), gif),
         ],
-        default=lambda: tf.constant("no PNG, JPEG, WebP, BMP or GIF image"),
+        default=other,
     )
 
 
@@ -125,25 +162,42 @@ def reason(data: bytes) -> str:
     return ""
 
 
-@tf.function(input_signature=_BYTES, autograph=False)
-def _gif_frame(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Offsets where a GIF's first frame starts, and where its pixels end."""
+@tf.function(input_signature=[_BYTES], autograph=False)
+def _gif_frame(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Where a GIF's first frame starts, where its pixels end, and whether that is too long to tell.
 
-    def byte(at):
-        return tf.cast(tf.io.decode_raw(tf.strings.substr(data, at, 1), tf.uint8)[0], tf.int32)
+    A loop in a graph takes a fifth of a second for a thousand rounds, and a block may be a byte.
+    """
+    content = tf.io.decode_raw(data, tf.uint8)
+    length = tf.size(content)
+    byte = lambda at: tf.cast(content[at], tf.int32)  # noqa: E731 -- fails beyond the end
 
     def behind_palette(at, flags):
         return at + tf.where(flags >= 128, 3 * 2 ** (flags % 8 + 1), 0)
 
-    def behind_blocks(at):  # Each starts with its length; an empty one is the last.
-        return tf.while_loop(lambda at: byte(at) > 0, lambda at: at + byte(at) + 1, [at])[0] + 1
+    def behind_alike(at, runs):  # A block starts with its length.
+        step = byte(at) + 1
+        places = at + step * tf.range(_ALIKE)
+        alike = tf.gather(content, tf.minimum(places, length - 1)) == content[at]
+        alike &= places < length
+        count = tf.argmin(tf.concat([tf.cast(alike, tf.int32), [0]], 0), output_type=tf.int32)
+        return at + count * step, runs + 1
 
-    start = behind_palette(13, byte(10))
-    is_extension = lambda at: byte(at) == ord("!")  # noqa: E731
-    (start,) = tf.while_loop(is_extension, lambda at: behind_blocks(at + 2), [start])
-    end = behind_blocks(behind_palette(start + 10, byte(start + 9)) + 1)
+    def behind_blocks(at, runs):  # An empty one is the last.
+        more = lambda at, runs: (byte(at) > 0) & (runs < _MOST_RUNS)  # noqa: E731
+        at, runs = tf.while_loop(more, behind_alike, [at, runs])
+        return at + 1, runs + 1
+
+    start, runs = tf.while_loop(
+        lambda at, runs: (byte(at) == ord("!")) & (runs < _MOST_RUNS),  # An extension
+        lambda at, runs: behind_blocks(at + 2, runs),
+        [behind_palette(13, byte(10)), 0],
+    )
+    is_long = runs >= _MOST_RUNS
+    pixels = tf.where(is_long, start, behind_palette(start + 10, byte(start + 9)) + 1)
+    end, runs = behind_blocks(pixels, runs)
     with tf.control_dependencies([end]):  # There is no start of what is cut off.
-        return tf.identity(start), end
+        return tf.identity(start), end, runs > _MOST_RUNS
 
 
 def _head(data: tf.Tensor) -> tf.Tensor:
@@ -170,12 +224,6 @@ def _webp_size(head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         [(is_extended, extended), (_starts(head, b"VP8L", 12), lossless)], default=lossy
     )
     return height, width, is_extended & (head[20] & 2 != 0)
-
-
-def _too_large(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    message = tf.strings.format("{} x {} pixels, more than 50 megapixels", (width, height))
-    # Compared by division: the product of two 32-bit sizes may not fit.
-    return tf.where(height > MAX_PIXELS // tf.maximum(width, 1), message, "")
 
 
 def _first(*messages: tf.Tensor) -> tf.Tensor:

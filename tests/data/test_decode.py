@@ -1,7 +1,9 @@
 """The same pixels as Pillow's, or a reason why not; and never more than 50 megapixels."""
 
 import io
+import itertools
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -81,6 +83,11 @@ def _gif_frame(left, top, width, height):
 def _gif(width, height, *frames):
     frames = frames or [_gif_frame(0, 0, width, height)]
     return b"GIF89a" + struct.pack("<HHBBB", width, height, 0, 0, 0) + b"".join(frames) + b";"
+
+
+def _gif_start(blocks):
+    """A GIF of which only the first pixels are there."""
+    return _gif(8, 8, _gif_frame(0, 0, 8, 8)[:-1] + blocks)
 
 
 def _webp(kind, body):
@@ -196,6 +203,29 @@ def test_later_frames_of_a_gif_do_not_matter():
     np.testing.assert_array_equal(decode.decode(still[:-1]), decode.decode(still))
 
 
+def _blocks_of(lengths):
+    """The GIF with its pixels in blocks of these lengths, again and again."""
+    still = _encode(PALETTE.resize((90, 80)), "GIF")
+    start = still.index(_gif_frame(0, 0, 90, 80)[:9]) + 11
+    pixels, at = b"", start
+    while still[at]:
+        pixels, at = pixels + still[at + 1 : at + 1 + still[at]], at + 1 + still[at]
+    blocks = b""
+    for length in itertools.cycle(lengths):
+        if not pixels:
+            return still[:start] + blocks + still[at:], still
+        part, pixels = pixels[:length], pixels[length:]
+        blocks += bytes([len(part)]) + part
+
+
+@pytest.mark.parametrize("lengths", [(1,), (2, 2, 3), (254,), (255, 255, 255, 1), (1, 255)])
+def test_a_gif_may_be_cut_into_any_blocks(lengths):
+    data, still = _blocks_of(lengths)
+    np.testing.assert_array_equal(decode.decode(data), decode.decode(still))
+    assert decode.reason(data) == ""
+    assert decode.reason(data[:-300]) == "damaged or cut off"
+
+
 # Reasons
 
 BAD = {
@@ -210,6 +240,8 @@ BAD = {
     "jpeg cmyk": (_encode(RGB.convert("CMYK"), "JPEG"), "a CMYK JPEG: convert it to RGB"),
     "gif part": (_gif(8, 8, _gif_frame(2, 2, 4, 4)), "does not fill it: save it as PNG"),
     "gif larger": (_gif(8, 8, _gif_frame(0, 0, 9, 8)), "does not fill it: save it as PNG"),
+    "gif of small blocks": (_gif_start(b"\1\0\2\0\0" * 9000), "very many small blocks"),
+    "gif of comments": (_gif(8, 8, b"!\xfe\0" * 9000), "very many small blocks"),
     "gif without frames": (_gif(8, 8, b"!\xfe\0"), "damaged or cut off"),
     "tiff": (_encode(RGB, "TIFF"), "no PNG, JPEG, WebP, BMP or GIF image"),
     "text": (b"image_id,label\n", "no PNG, JPEG, WebP, BMP or GIF image"),
@@ -254,6 +286,29 @@ def test_more_than_50_megapixels_are_refused_by_the_header(make):
     message = "10000 x 5001 pixels, more than 50 megapixels"
     assert decode.problem(make(*OVER)) == message.encode()
     assert _fails(make(*OVER)) == message
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_the_limit_may_be_lower_and_the_size_is_told_by_the_header(make):
+    data = make(400, 300)
+    assert decode.problem(data, 120_000) == b""
+    assert decode.problem(data, 119_999) == b"400 x 300 pixels, more than 0.12 megapixels"
+    assert [int(side) for side in decode.size(data)] == [300, 400]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"more than 0\.1 megapixels"):
+        decode.decode(data, tf.constant(100_000))
+
+
+def test_what_is_no_image_has_no_size():
+    assert [int(side) for side in decode.size(b"text")] == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["gif of small blocks", "gif of comments"])
+def test_a_gif_of_many_blocks_takes_no_time(name):
+    data, _ = BAD[name]
+    decode.reason(data)
+    began = time.process_time()
+    decode.reason(data + bytes(5_000_000))
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
