@@ -28,6 +28,7 @@ import ray
 from absl import logging
 
 from dfk import inference, shipped
+from dfk.columns import CONFIDENCE, ERROR, LABEL, PATH, SET, unlike
 from dfk.data import sources
 from dfk.data.sources import Source, Unreadable
 from dfk.errors import DfkError, UsageError
@@ -113,7 +114,8 @@ def score(
         labelling: `min_confidence` and `unknown`, as of `Classifier.predict`.
 
     Raises:
-        UsageError: if the folder holds something else, or the inputs are of both kinds.
+        UsageError: if the folder holds something else, or its record is damaged; if the inputs are
+            of both kinds.
         DfkError: if there is no image, or a part came out with other rows than went in.
     """
     scorer = {
@@ -125,10 +127,9 @@ def score(
     }
     settings = {**scorer, "digest": _digest(inference.find_model(shipped.locate(model)))}
     settings["inputs"] = [os.path.abspath(x) for x in inputs]
-    output.mkdir(parents=True, exist_ok=True)
-    with locked(output):
-        _check_settings(output, settings)
-        parts = _parts(inputs, output, part_rows)
+    given = _parquet_files(inputs)
+    with _begun(output, settings):
+        parts = _parts(inputs, given, output, part_rows)
         for number, files in enumerate(parts):
             part = output / f"part-{number:05}"
             if not part.is_dir():
@@ -137,13 +138,40 @@ def score(
         return _outcome(output, form)
 
 
+@contextlib.contextmanager
+def _begun(output: Path, settings: Mapping[str, Any]) -> Iterator[None]:
+    """The output folder, locked; after a first call that got to no part it is as it was."""
+    is_new = not output.exists()
+    if not is_new and not output.is_dir():
+        raise UsageError(f"{output} is a file; choose a folder as --output")
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output):
+        is_first = not (output / _SETTINGS).is_file()
+        _check_settings(output, settings)
+        try:
+            yield
+        finally:
+            if is_first and not any("part-" in entry.name for entry in output.iterdir()):
+                (output / _SETTINGS).unlink()
+                for left in output.glob(f"{_LIST}*"):
+                    shutil.rmtree(left)
+                if is_new:
+                    output.rmdir()
+
+
 def _check_settings(output: Path, settings: Mapping[str, Any]) -> None:
     path = output / _SETTINGS
     if not path.is_file():
-        if any(not entry.name.startswith(".") for entry in output.iterdir()):
+        # A call killed at its very start leaves no more than a temporary file.
+        if any(_SETTINGS not in entry.name for entry in output.iterdir()):
             raise UsageError(f"{output} is there and holds something else; choose another --output")
         write_json(path, settings)
-    before = json.loads(path.read_text())
+    try:
+        before = json.loads(path.read_text())
+        if not isinstance(before, dict):
+            raise ValueError("it is no object")
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}); choose another --output") from error
     other = [name for name in settings if settings[name] != before.get(name)]
     if other:
         raise UsageError(
@@ -164,19 +192,26 @@ def _digest(model: Path) -> str:
 # What there is to do
 
 
-def _parts(inputs: Sequence[str], output: Path, part_rows: int) -> list[list[str]]:
-    """The Parquet files of each part: those given, or the list of what is given."""
+def _parquet_files(inputs: Sequence[str]) -> dict[str, int]:
+    """The Parquet files that are given, and the rows of each; none where images are."""
     given = [os.path.abspath(x) for x in inputs if x.lower().endswith(PARQUET)]
+    if given and len(given) < len(inputs):
+        raise UsageError("Parquet files and other images in one call; make two of it")
+    return {file: _check_parquet(file) for file in given}
+
+
+def _parts(
+    inputs: Sequence[str], given: Mapping[str, int], output: Path, part_rows: int
+) -> list[list[str]]:
+    """The Parquet files of each part: those given, or the list of what is given."""
     if not given:
         return [[os.fspath(file)] for file in _listed(inputs, output / _LIST, part_rows)]
-    if len(given) < len(inputs):
-        raise UsageError("Parquet files and other images in one call; make two of it")
     parts, rows = [], part_rows
-    for file in given:
+    for file, count in given.items():
         if rows >= part_rows:
             parts.append([])
             rows = 0
-        rows += _check_parquet(file)
+        rows += count
         parts[-1].append(file)
     return parts
 
@@ -292,19 +327,19 @@ class Scorer:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Rows of a list or of images' bytes -> rows of answers, as `dfk predict` gives them."""
-        names = self._classifier.class_names
+        names = unlike(self._classifier.class_names, [PATH, LABEL, CONFIDENCE, SET, ERROR])
         found = self._predict(self._images(batch))
         bad = np.array([bool(x.error) for x in found])
         numbers = np.stack([x.probabilities for x in found])
         columns = {
-            "path": batch["path"],
-            "label": np.array([x.label for x in found], object),
-            "confidence": self._cells(numbers.max(axis=1), bad),
+            PATH: batch["path"],
+            LABEL: np.array([x.label for x in found], object),
+            CONFIDENCE: self._cells(numbers.max(axis=1), bad),
             **{name: self._cells(numbers[:, i], bad) for i, name in enumerate(names)},
         }
         if self._coverage is not None:
-            columns["set"] = np.array([self._set(x) for x in found], object)
-        return {**columns, "error": np.array([x.error for x in found], object)}
+            columns[SET] = np.array([self._set(x) for x in found], object)
+        return {**columns, ERROR: np.array([x.error for x in found], object)}
 
     @staticmethod
     def _images(batch: Mapping[str, np.ndarray]) -> list[str | bytes]:

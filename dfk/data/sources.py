@@ -63,7 +63,7 @@ def _source(path: str) -> Source:
 
 
 def _bad(place: str, reason: str) -> Source:
-    return Source(text(place), Unreadable(reason))
+    return Source(text(place), Unreadable(text(reason)))
 
 
 def _walk(top: str) -> Iterator[Source]:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dfk import cli
@@ -196,6 +197,46 @@ def test_files_of_both_kinds_are_refused(cluster, model, tmp_path, capsys):
     inputs = ["a.png", f"{tmp_path}/b.parquet"]
     assert cli.main(["predict", model, *inputs, "--engine=ray", f"--output={tmp_path}/out"]) == 2
     assert "Parquet files and other images in one call" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (".images", None, "holds something else"),
+        (".dfk.json", "{", "is damaged"),
+        (".dfk.json", "[]", "is damaged"),
+        (".dfk.json", "{}", "was begun with another model"),
+    ],
+)
+def test_a_folder_of_others_keeps_what_it_has(name, content, message, tmp_path):
+    (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=message), bulk._begun(tmp_path, {"model": "x"}):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert content is None or (tmp_path / name).read_text() == content
+
+
+def test_a_first_call_without_images_leaves_nothing(model, tmp_path):
+    (tmp_path / "empty").mkdir()
+    found = bulk.score(model, [str(tmp_path / "empty")], tmp_path / "out")
+    assert found.rows == 0 and not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match="is a file"):
+        bulk.score(model, ["a.png"], Path(model))
+
+
+def test_classes_called_like_columns_get_others(tmp_path):
+    names = ("label", "error", "path", "set")
+    path = save_tiny(tmp_path / "old.keras", names, seed=1)
+    scorer = bulk.Scorer(
+        model=str(path), form="csv", coverage=None, threads=1, min_confidence=0, unknown=False
+    )
+    image = corpus.encode(corpus.picture(), "PNG")
+    columns = scorer({"path": np.array(["p", "q"]), "bytes": np.array([image, b""], object)})
+    expected = ["path", "label", "confidence", *(f"{n} (class)" for n in names), "error"]
+    assert list(columns) == expected
+    found, _ = bulk.inference.loaded(str(path)).predict([image, image])
+    assert [columns[name][0] for name in expected][3:7] == [str(x) for x in found.probabilities]
+    assert columns["label"].tolist() == [found.label, ""] and columns["error"][1]
 
 
 def test_ray_only_options_need_ray(model, capsys):
