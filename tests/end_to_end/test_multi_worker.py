@@ -170,8 +170,8 @@ def _watched(workers, history):
 
 @pytest.mark.slow
 def test_the_chief_is_waited_for_while_it_writes_its_report(data_dir, tmp_path):
-    with _workers(data_dir, tmp_path, program=("-c", _SLOW_REPORT)) as workers:
-        printed = [worker.communicate(timeout=300) for worker in workers]
+    with _workers(data_dir, tmp_path, "--epochs=1", program=("-c", _SLOW_REPORT)) as workers:
+        printed = [worker.communicate(timeout=600) for worker in workers]
         assert [worker.returncode for worker in workers] == [0, 0], printed
     assert "report" in printed[0][0]
 
