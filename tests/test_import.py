@@ -19,7 +19,14 @@ def test_importing_dfk_imports_neither_tensorflow_nor_keras():
     _run("import sys, dfk; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)")
 
 
-@pytest.mark.parametrize("imports", ["import dfk, keras", "import keras, dfk"])
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import dfk, keras",
+        "import keras, dfk",
+        "import importlib.util, dfk; importlib.util.find_spec('keras'); import keras",
+    ],
+)
 def test_layers_register_in_either_order(imports):
     _run(f"{imports}; assert {_LOAD}")
 
