@@ -12,6 +12,7 @@ from dfk import models, runs
 from dfk.errors import DfkError
 from dfk.inference import Classifier
 from dfk.layers import Resizing
+from dfk.text import valid
 
 _SCORES = ("split", "n", "accuracy", "accuracy_ci95", "macro_f1", "nll", "ece")
 
@@ -30,7 +31,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         DfkError: if a file of the run is damaged.
     """
     known = {
-        "path": str(classifier.path),
+        "path": valid(str(classifier.path)),
         "kind": "SavedModel",
         "class_names": list(classifier.class_names),
         "input_size": classifier.input_size and list(classifier.input_size),

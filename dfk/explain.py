@@ -21,6 +21,7 @@ from dfk import models
 from dfk.errors import UsageError
 from dfk.inference import Classifier
 from dfk.layers import ConfidenceWeightedAverage, Resizing
+from dfk.text import printable
 
 _OPACITY = 0.65  # Of the hottest pixel's colour
 _SIDE = 288  # Pixels that a panel has at least, so that its caption can be read
@@ -62,7 +63,7 @@ class Explanation:
 
     def picture(self) -> Image.Image:
         """The image, and a panel for each heat, with label and confidence."""
-        caption = f"{self.label}  {self.confidence:.1%}"
+        caption = printable(f"{self.label}  {self.confidence:.1%}")
         first, *members = self.heats
         panels = [(self.image, caption), (_overlay(self.image, first.map), first.name)]
         panels += [(_overlay(self.image, m.map), f"{m.name}  x {m.weight:.2f}") for m in members]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dfk.errors import UsageError
 from dfk.evaluation import conformal, evaluate, metrics, open_set
 from dfk.evaluation.results import published
 from dfk.fitting import Fitted
+from dfk.text import valid
 
 REPORTED = "validation"
 
@@ -77,6 +79,8 @@ def check(configs: Sequence[Config]) -> None:
             members are not there.
     """
     for config in configs:
+        if valid(os.fspath(config.run_dir)) != os.fspath(config.run_dir):
+            raise UsageError(f"{config.run_dir} is not UTF-8: TensorFlow can write nothing there")
         strategy.prepare(config)
     upcoming: dict[Path, str] = {}
     for config in map(_resolved, configs):

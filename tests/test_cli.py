@@ -73,3 +73,10 @@ def test_another_backend_is_one_message(backend, message, monkeypatch, capsys):
     assert cli.main(["info", "none"]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"dfk: KERAS_BACKEND={backend}: ") and message in err
+
+
+def test_a_folder_that_is_no_text_is_refused(data_dir, tmp_path, capfd):
+    arguments = [f"--data_dir={data_dir}", f"--output_dir={tmp_path}/\udcff"]
+    assert cli.main(["train", *arguments, "--epochs=1"]) == 2
+    err = capfd.readouterr().err
+    assert "is not UTF-8" in err and err.count("\n") == 1 and not [*tmp_path.glob("*")]

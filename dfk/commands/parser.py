@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 
 from dfk.errors import UsageError
 
@@ -41,9 +42,13 @@ def positive(text: str) -> int:
 
 
 def pairs(text: str) -> dict[str, str]:
-    """`a:x,b:y` (or with `=`) as a dictionary."""
+    """`a:x,b:y` (or with `=`) as a dictionary; `"a,b:x"` in quotes where a name has a comma."""
+    try:
+        (items,) = csv.reader([text], strict=True)
+    except (csv.Error, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LABEL:CLASS,...") from error
     found = {}
-    for item in text.split(","):
+    for item in items or [""]:
         separator = "=" if "=" in item else ":"
         name, _, value = item.rpartition(separator)
         if not name or not value:

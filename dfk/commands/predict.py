@@ -60,7 +60,12 @@ def main(arguments: list[str]) -> int:
     if options.engine == "ray":
         return _score_on_ray(options)
     from dfk import inference, rows
+    from dfk.data.decode import SUFFIXES
 
+    if options.output and options.output.suffix.lower() in SUFFIXES:
+        raise UsageError(
+            f"{options.output} would be called as an image is; choose another --output"
+        )
     classifier = inference.load(options.model)
     bounds = classifier.bounds(**_labelling(options))  # Before any image is opened
     label_of = functools.partial(classifier.label_of, bounds=bounds)

@@ -9,6 +9,7 @@ import pytest
 
 import dfk
 from dfk import cli
+from dfk.commands.parser import pairs
 from tests.datasets import write_csv, write_folders, write_kaggle
 from tests.networks import save_tiny
 
@@ -149,3 +150,23 @@ def test_files_of_others_are_not_written_over(name, tmp_path, capsys):
     assert cli.main(["evaluate", "none", "--data_dir=none", f"--output_dir={tmp_path}"]) == 2
     assert f"{tmp_path / name} is not of dfk's making" in capsys.readouterr().err
     assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a:x,b=y", {"a": "x", "b": "y"}),
+        ("a:b:x", {"a:b": "x"}),
+        ("a=b:x", {"a": "b:x"}),
+        ('"vae, large:gan",c:d', {"vae, large": "gan", "c": "d"}),
+    ],
+)
+def test_a_class_map_may_name_any_class(text, expected):
+    assert pairs(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", ":x", "a:", '"a:x', "a:x,", "a:x\nb:y"])
+def test_a_class_map_that_is_none_is_refused(text, capsys):
+    assert cli.main(["evaluate", "none", "--data_dir=none", f"--class_map={text}"]) == 2
+    err = capsys.readouterr().err
+    assert "is not LABEL:CLASS" in err and err.count("\n") == 1

@@ -284,6 +284,7 @@ def test_an_interrupt_says_whether_the_same_command_continues(output, model, ima
         ("list.csv", 2, "is to be read and to be written"),
         ("sub/../list.csv", 2, "is to be read and to be written"),
         ("in", 2, "is to be read and to be written"),
+        ("sub/new.PNG", 2, "would be called as an image is"),
         ("other", 2, "no file that could be continued"),
     ],
 )

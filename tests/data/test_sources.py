@@ -141,3 +141,10 @@ def test_a_long_list_is_split_wherever_it_is_read():
 
 def test_text_is_always_valid():
     assert sources.text("ü\udcff") == r"ü\udcff"
+
+
+def test_a_reason_is_text_whatever_the_folder_is_called(tmp_path):
+    table = tmp_path / os.fsdecode(b"\xff.csv")
+    table.write_text("image_id\nnone\n")
+    (found,) = sources.find([str(table)])
+    assert "there is no file none" in found.image and found.image.encode() and found.name.encode()

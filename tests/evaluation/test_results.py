@@ -121,3 +121,9 @@ def test_published_figures_stand_only_beside_their_task(classes, size, figure):
     data = Catalog(tuple(classes), {"train": split})
     assert results.published("deepfakenet", data) == figure
     assert results.published("mine", data) is None
+
+
+def test_a_name_in_a_table_is_no_markup():
+    table = results._markdown([["experiment"], ["a|b `<b>` [x](y) *\x1b[2J\nc\\"]])
+    assert table.count("\n") == 3
+    assert table.splitlines()[2] == r"| a\|b \`\<b\>\` \[x\](y) \*\\x1b\[2J\\nc\\ |"
