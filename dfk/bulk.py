@@ -32,8 +32,7 @@ from dfk.columns import CONFIDENCE, ERROR, LABEL, PATH, SET, unlike
 from dfk.data import sources
 from dfk.data.sources import Source, Unreadable
 from dfk.errors import DfkError, UsageError
-from dfk.files import write_json
-from dfk.runs import locked
+from dfk.files import locked, write_json
 
 PARQUET = ".parquet"
 # Rows of a part: what a killed call scores once more, and as often actors load the model.

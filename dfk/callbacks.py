@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from dfk import backend
-from dfk.errors import DfkError
-from dfk.files import write_atomic, write_csv
+from dfk import backend, checkpoints
+from dfk.errors import DfkError, UsageError
+from dfk.files import write_csv
+from dfk.records import HISTORY
 from dfk.text import raw
-
-History = list[dict[str, float]]
-
-_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
-
-# What the callbacks count, and Keras' BackupAndRestore forgets.
-_KEPT = {
-    "ReduceLROnPlateau": ("best", "wait", "cooldown_counter"),
-    "EarlyStopping": ("best", "wait", "best_epoch", "stopped_epoch"),
-    "AverageWeights": ("_ema_weights_in_model",),
-}
 
 
 class DivergenceError(DfkError):
@@ -158,26 +146,6 @@ class Progress(keras.callbacks.Callback):
         self._bar.close()
 
 
-class Saved(NamedTuple):
-    """What a checkpoint holds beside the arrays.
-
-    Attributes:
-        phase: how many phases of the training are complete.
-        epochs: how many epochs are, over all phases.
-        stopped: whether early stopping ended the phase after them.
-        history: one row per epoch.
-        seconds: spent training, over all interrupted parts.
-        callbacks: attributes of the callbacks by class name.
-    """
-
-    phase: int
-    epochs: int
-    stopped: bool
-    history: History
-    seconds: float
-    callbacks: dict[str, dict[str, Any]]
-
-
 class Checkpoint(keras.callbacks.Callback):
     """Saves all that training depends on as each epoch ends, in one file, whole or not at all.
 
@@ -197,6 +165,9 @@ class Checkpoint(keras.callbacks.Callback):
             epoch that was not saved, or of one trained twice, can stand in it.
         policies: the callbacks whose state is kept, a Keras' EarlyStopping among them.
         writes: whether this process does, or reads only: of several workers one writes.
+
+    Raises:
+        UsageError: if the file is damaged.
     """
 
     def __init__(
@@ -210,7 +181,7 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self._path, self._history_path, self._writes = path, history_path, writes
         self._policies = {type(policy).__name__: policy for policy in policies}
-        self.saved, self._arrays = _read(path)
+        self.saved, self._arrays = checkpoints.read(path)
 
     @property
     def _early_stopping(self) -> keras.callbacks.EarlyStopping:
@@ -232,7 +203,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        row = {"epoch": epoch + 1} | {name: float(logs[name]) for name in _COLUMNS}
+        row = {"epoch": epoch + 1} | {name: float(logs[name]) for name in HISTORY[1:]}
         self.saved = self.saved._replace(
             epochs=epoch + 1,
             stopped=self.model.stop_training,
@@ -240,7 +211,7 @@ class Checkpoint(keras.callbacks.Callback):
             seconds=self.saved.seconds + time.monotonic() - self._began,
             callbacks={
                 callback: {name: getattr(self._policies[callback], name) for name in names}
-                for callback, names in _KEPT.items()
+                for callback, names in checkpoints.KEPT.items()
                 if callback in self._policies
             },
         )
@@ -255,14 +226,34 @@ class Checkpoint(keras.callbacks.Callback):
         # Keras' `fit` ends by giving the network what its optimizer holds for the average.
         self.model.set_weights(self._early_stopping.best_weights)
 
+    def check(self, network: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        """Says, before anything trains, whether the arrays are those of this network.
+
+        Raises:
+            UsageError: if another network's have been saved.
+        """
+        if self._arrays is None:
+            return
+        self._of("model", network.variables)
+        if self._arrays["optimizer"]:  # Empty where a phase begins
+            self._of("optimizer", optimizer.variables)
+            self._of("best", network.weights)
+
+    def _of(self, group: str, variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+        """The saved arrays of these variables."""
+        arrays = self._arrays[group]
+        if [array.shape for array in arrays] != [tuple(x.shape) for x in variables]:
+            raise UsageError(f"{self._path} is of another network; --overwrite starts the run anew")
+        return arrays
+
     def restore(self, network: keras.Model) -> None:
         """Gives `network` the variables that were saved last."""
-        _assign(network.variables, self._arrays["model"])
+        _assign(network.variables, self._of("model", network.variables))
 
     def restore_best(self, network: keras.Model) -> None:
         """Gives `network` the best weights of a phase that the checkpoint holds to its end."""
         self.restore(network)
-        network.set_weights(self._arrays["best"])
+        network.set_weights(self._of("best", network.weights))
 
     def end_phase(self, network: keras.Model) -> None:
         """Notes that a phase is complete, and the weights that it ended with."""
@@ -275,15 +266,11 @@ class Checkpoint(keras.callbacks.Callback):
         if not self._writes:
             return
         rows = [list(row.values()) for row in self.saved.history]
-        write_csv(self._history_path, ["epoch", *_COLUMNS], rows)
+        write_csv(self._history_path, HISTORY, rows)
 
     def _write(self, **arrays: list[np.ndarray]) -> None:
-        if not self._writes:
-            return
-        file = io.BytesIO()
-        named = {f"{group}/{i}": a for group, some in arrays.items() for i, a in enumerate(some)}
-        np.savez(file, state=np.array(json.dumps(self.saved._asdict())), **named)
-        write_atomic(self._path, file.getvalue())
+        if self._writes:
+            checkpoints.write(self._path, self.saved, **arrays)
 
 
 def _compiled_pass(model: keras.Model) -> Callable[..., list[Any]]:
@@ -316,15 +303,3 @@ def _values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
 def _assign(variables: Sequence[keras.Variable], values: list[np.ndarray]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _read(path: Path) -> tuple[Saved, dict[str, list[np.ndarray]] | None]:
-    """The saved state and arrays; an empty state and None where nothing was saved."""
-    if not path.is_file():
-        return Saved(0, epochs=0, stopped=False, history=[], seconds=0.0, callbacks={}), None
-    with np.load(path, allow_pickle=False) as file:
-        groups: dict[str, list[np.ndarray]] = {"model": [], "optimizer": [], "best": []}
-        for name in file.files:  # In the order in which they were written
-            if name != "state":
-                groups[name.partition("/")[0]].append(file[name])
-        return Saved(**json.loads(str(file["state"]))), groups

@@ -64,7 +64,7 @@ class Config:
         "Name of the run and its folder; by default the flag file's stem, else the model.",
     )
     resume: bool = _knob(False, "Start, continue or print: whatever the run's folder calls for.")
-    overwrite: bool = _knob(False, "Delete the run's folder first.")
+    overwrite: bool = _knob(False, "Replace the run, once the new one is finished.")
     seed: int = _knob(0, "Seed of weights, order, augmentation and dropout.", low=0)
     seeds: tuple[str, ...] = _knob(
         (), "Several seeds, to run the experiment NAME once for each, as NAME-seed0, ..."

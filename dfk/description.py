@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import keras
 
-from dfk import models, runs
-from dfk.errors import DfkError
+from dfk import models, records, runs
 from dfk.inference import Classifier
 from dfk.layers import Resizing
 from dfk.text import valid
 
-_SCORES = ("split", "n", "accuracy", "accuracy_ci95", "macro_f1", "nll", "ece")
+_SCORES = {
+    **{"split?": str, "n": int, "accuracy": float, "accuracy_ci95?": (float, float)},
+    **{"macro_f1?": float, "nll?": float, "ece?": float},
+}
 
 
 def describe(classifier: Classifier) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         `training_data`, `versions`.
 
     Raises:
-        DfkError: if a file of the run is damaged.
+        DamagedError: if a file of the run is damaged.
     """
     known = {
         "path": valid(str(classifier.path)),
@@ -41,13 +42,14 @@ def describe(classifier: Classifier) -> dict[str, Any]:
     }
     if classifier.temperature:
         known["calibration"] = "softmax(logits / temperature), the temperature fitted on holdout"
-    run = classifier.run_dir
-    metrics, environment = _read(run / runs.METRICS), _read(run / runs.ENVIRONMENT)
-    if metrics:
-        known["scores"] = {name: metrics[name] for name in _SCORES if name in metrics}
-    if environment:
-        known["training_data"] = environment.pop("data", {})
-        known["versions"] = environment
+    metrics, environment = (classifier.run_dir / x for x in (runs.METRICS, runs.ENVIRONMENT))
+    if metrics.exists():
+        scores, names = records.read(metrics, _SCORES), [name.rstrip("?") for name in _SCORES]
+        known["scores"] = {name: scores[name] for name in names if name in scores}
+    if environment.exists():
+        versions = records.read(environment, records.ENVIRONMENT)
+        known["training_data"] = versions.pop("data")
+        known["versions"] = versions
     return known
 
 
@@ -92,12 +94,3 @@ def _of_model(model: Any) -> dict[str, Any]:
         "parameters": model.count_params(),
         **({"members": members, "member_weights": weights} if members else {}),
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise DfkError(f"{path} is damaged: {error}") from error

@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 from scipy.special import softmax
 
-from dfk import hardware, jax_devices, models, phases, runs, strategy
+from dfk import files, hardware, jax_devices, models, phases, runs, strategy
 from dfk.config import Config, starts_from_run, weight_per_class
 from dfk.data.catalog import Catalog, Split
 from dfk.errors import UsageError
@@ -73,6 +73,21 @@ def fit(config: Config, data: Catalog) -> Fitted:
     labels = data.splits["holdout"].labels
     thresholds = conformal.choose(fitted.holdout, labels, config.false_alarm_rate)
     return fitted._replace(thresholds=thresholds)
+
+
+def check(config: Config, data: Catalog) -> None:
+    """Refuses, before anything is written, flags that do not fit the images or the other models.
+
+    Raises:
+        UsageError: which of them.
+    """
+    weight_per_class(config, data.class_names)
+    if config.model in models.PENALTY:
+        _check_kernel_fits(len(data.splits["train"]))
+    elif config.model == "ensemble":
+        _ensemble(config, data)
+    else:
+        phases.check(config, data)
 
 
 def build(
@@ -182,9 +197,8 @@ def _deployable(
 
 def _save(model: keras.Model, path: Path, thresholds: Thresholds) -> None:
     models.set_thresholds(model, thresholds)
-    temporary = path.with_name(f".{path.name}")
-    model.save(temporary)
-    temporary.replace(path)
+    with files.draft(path) as whole:
+        model.save(whole)
 
 
 def _fit_svm(config: Config, data: Catalog) -> Fitted:
@@ -231,15 +245,7 @@ def _check_kernel_fits(images: int) -> None:
 def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
     holdout = data.splits["holdout"]
     began = time.monotonic()
-    try:
-        model = models.Ensemble(config.members, method=config.method, seed=config.seed)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    if models.class_names_of(model) != data.class_names:
-        raise UsageError(
-            f"the members know the classes {', '.join(models.class_names_of(model))}; the data "
-            f"has {', '.join(data.class_names)}"
-        )
+    model = _ensemble(config, data)
     answers = [
         predict(member, holdout, batch_size=config.batch_size)
         for member in models.members_of(model)
@@ -261,6 +267,19 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
         seconds=time.monotonic() - began,
         members=dict(zip(names, member_weights, strict=False)),  # A stacker has none.
     )
+
+
+def _ensemble(config: Config, data: Catalog) -> keras.Model:
+    try:
+        model = models.Ensemble(config.members, method=config.method, seed=config.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if models.class_names_of(model) != data.class_names:
+        raise UsageError(
+            f"the members know the classes {', '.join(models.class_names_of(model))}; the data "
+            f"has {', '.join(data.class_names)}"
+        )
+    return model
 
 
 def weights_path(config: Config) -> str:

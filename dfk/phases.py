@@ -16,9 +16,9 @@ from dfk.callbacks import (
     Checkpoint,
     Progress,
     RefreshStatistics,
-    Saved,
     StopAtNaN,
 )
+from dfk.checkpoints import Saved
 from dfk.config import Config, weight_per_class
 from dfk.data import augment
 from dfk.data.catalog import Catalog
@@ -48,16 +48,28 @@ def _phases(config: Config) -> list[Phase]:
     return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
 
 
+def check(config: Config, data: Catalog) -> None:
+    """Says whether batches can be made of the images, and a teacher knows their classes.
+
+    Raises:
+        UsageError: if not.
+    """
+    _teacher(config, data)
+    _datasets(config, data)
+
+
 def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
     """Fits what the checkpoint leaves to do; the network ends with its best weights."""
     network = models.network_of(model)
     teacher = _teacher(config, data)
     first_epoch = 0
+    strategy.wait_for_all()  # The chief has made the folder that the others look into.
+    folder = runs.folder(config)
     for number, phase in enumerate(_phases(config)):
         policies = _policies(config, phase, first_epoch)
         checkpoint = Checkpoint(
-            config.run_dir / runs.CHECKPOINT,
-            config.run_dir / runs.HISTORY,
+            folder / runs.CHECKPOINT,
+            folder / runs.HISTORY,
             policies,
             writes=strategy.is_chief(),
         )
@@ -123,6 +135,7 @@ def _fit_phase(
         )
         # The checkpoint fills its variables before a step would make them.
         network.optimizer.build(network.trainable_variables)
+    checkpoint.check(network, network.optimizer)
     steps = steps_per_epoch(len(data.splits["train"]), config.batch_size)
     callbacks = [
         StopAtNaN(),
@@ -162,7 +175,7 @@ def _for_the_eye(config: Config, first_epoch: int, steps: int) -> list[keras.cal
     if not strategy.is_chief():
         return []
     return [
-        keras.callbacks.TensorBoard(config.run_dir / "tensorboard", write_graph=False),
+        keras.callbacks.TensorBoard(runs.folder(config) / runs.TENSORBOARD, write_graph=False),
         Progress(first_epoch=first_epoch, epochs=config.epochs, steps=steps),
     ]
 

@@ -18,9 +18,8 @@ from absl import logging
 from dfk.columns import CONFIDENCE, ERROR, LABEL, PATH, SET, UNKNOWN
 from dfk.data.sources import Source
 from dfk.errors import UsageError
-from dfk.files import csv_line
+from dfk.files import csv_line, locked
 from dfk.inference import Classifier, Prediction
-from dfk.runs import locked
 from dfk.text import printable
 
 # How far a model may be from its own earlier answer, which other batches computed.

@@ -3,39 +3,80 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
-import shutil
+import re
 import subprocess
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such lock; nothing keeps two processes apart there.
-    fcntl = None
+from absl import logging
 
 import dfk
-from dfk import hardware
+from dfk import checkpoints, files, hardware, ours, records
 from dfk.config import Config
-from dfk.errors import UsageError
-from dfk.files import write_atomic, write_json
+from dfk.errors import DfkError, UsageError
+from dfk.files import DamagedError, locked, write_atomic, write_json
 
+# Written first: it says that the folder is a run of dfk's.
+MARK = ".dfk-run"
 FLAGS, ENVIRONMENT, METRICS = "config.flags", "environment.json", "metrics.json"
 MODEL, SVM_MODEL = "model.keras", "model.skops"
 HISTORY, PREDICTIONS = "history.csv", "predictions.csv"
 SUBMISSION, REPORT, CHECKPOINT = "submission.csv", "report.html", "checkpoint.npz"
+TENSORBOARD, EXPORTS = "tensorboard", "saved_model"
+
+# All that dfk leaves in the folder of a run; whatever else lies there is somebody's.
+_FILES = {
+    *(MARK, FLAGS, ENVIRONMENT, METRICS, MODEL, SVM_MODEL, HISTORY, PREDICTIONS),
+    *(SUBMISSION, REPORT, CHECKPOINT),
+}
+_FOLDERS = {TENSORBOARD, EXPORTS}
+# What versions before the mark left when they were killed.
+_OLD_TEMPORARY = re.compile(
+    rf"\.{re.escape(MODEL)}|\.({'|'.join(map(re.escape, sorted(_FILES)))})\.[a-z0-9_]{{8}}"
+)
 
 _PACKAGES = ("tensorflow", "jax", "keras", "keras-cv", "scikit-learn", "numpy", "pillow")
 
 
+def is_run(folder: Path) -> bool:
+    """Whether dfk made a folder for a run: by its mark, or by what only dfk wrote before it."""
+    with contextlib.suppress(DamagedError, OSError):
+        if "dfk" in files.read_json(folder / MARK):
+            return True
+    try:
+        known = records.read(folder / ENVIRONMENT, records.ENVIRONMENT)
+        flags = _values((folder / FLAGS).read_text(encoding="utf-8"))
+    except (DamagedError, OSError, UnicodeDecodeError):
+        return False
+    written = {"--data_dir", "--experiment", "--model"} <= flags.keys()
+    return written and {"dfk", "python", "packages", "data"} <= known.keys()
+
+
 def finished(run_dir: Path) -> dict[str, Any] | None:
-    """The metrics of a finished run, else None. They are the last file that a run writes."""
+    """The metrics of a finished run, else None. They are the last file that a run writes.
+
+    Raises:
+        DamagedError: if they are not what a run writes.
+    """
     path = run_dir / METRICS
-    return json.loads(path.read_text()) if path.is_file() else None
+    return records.read(path, records.METRICS) if os.path.lexists(path) else None
+
+
+def folder(config: Config) -> Path:
+    """Where the work on a run is done: beside the run that it is to replace, if there is one."""
+    aside = _aside(config.run_dir)
+    goes_on = config.resume and is_run(aside) and not _other_flags(aside, config)
+    begins = config.overwrite and is_run(aside)
+    return aside if goes_on or begins else config.run_dir
+
+
+def _aside(run_dir: Path) -> Path:
+    """Where a run is made that replaces another, which stands until then."""
+    return run_dir.with_name(f".{run_dir.name}.new")
 
 
 def check(config: Config) -> None:
@@ -43,93 +84,235 @@ def check(config: Config) -> None:
 
     Raises:
         UsageError: if the folder holds a run and neither --resume nor --overwrite is
-            given, was started with other flags, or is no run at all.
+            given, was started with other flags, is damaged, or is no run at all.
     """
     run_dir = config.run_dir
-    if not run_dir.exists():
+    _check_output_dir(run_dir.parent)
+    for path in (run_dir, _aside(run_dir)):
+        if os.path.lexists(path) and not is_run(path) and not _is_unused(path):
+            raise UsageError(f"{path} is there and is no run; choose another --experiment")
+    work = folder(config)
+    if not is_run(run_dir) and work == run_dir:
         return
-    if not (run_dir / FLAGS).is_file():
-        # A run killed at its very start leaves nothing but a hidden temporary file.
-        if run_dir.is_dir() and all(p.name.startswith(".") for p in run_dir.iterdir()):
-            return
-        raise UsageError(f"{run_dir} is there and is no run; choose another --experiment")
     if config.overwrite:
-        return
-    if not config.resume:
+        _check_replaceable(run_dir)
+    elif config.resume:
+        _check_resumable(work, config)
+    else:
         raise UsageError(
             f"{run_dir} is there already: --resume continues it, --overwrite starts it anew, "
             "--experiment=NAME or --output_dir=DIR keeps both"
         )
-    difference = _difference((run_dir / FLAGS).read_text(), config.to_flags())
-    if difference:
+
+
+def _check_output_dir(folder: Path) -> None:
+    there = next(x for x in (folder, *folder.absolute().parents) if os.path.lexists(x))
+    if not there.is_dir():
+        raise UsageError(f"{there} is no folder; choose another --output_dir")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{there} cannot be written; choose another --output_dir")
+    ours.refuse_others(folder, "results.md", "results.json")
+
+
+def _is_unused(path: Path) -> bool:
+    """Whether a folder holds nothing, but for what a start that was killed may have left."""
+    return path.is_dir() and not path.is_symlink() and all(map(_is_leftover, path.iterdir()))
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(files.SCRATCH) or bool(_OLD_TEMPORARY.fullmatch(path.name))
+
+
+def _check_replaceable(run_dir: Path) -> None:
+    """Refuses what stands under the names of a run and cannot be dfk's."""
+    if run_dir.is_symlink():
+        raise UsageError(f"{run_dir} is a link; --overwrite replaces a folder: name that one")
+    for path in run_dir.iterdir():
+        known = path.name in _FILES | _FOLDERS
+        if known and (path.is_symlink() or path.is_dir() != (path.name in _FOLDERS)):
+            raise UsageError(f"{path} is not what dfk writes there; move it away")
+
+
+def _check_resumable(work: Path, config: Config) -> None:
+    if other := _other_flags(work, config):
         raise UsageError(
-            f"{run_dir} was started with other flags:",
-            *difference.splitlines(),
+            f"{work} was started with other flags:",
+            *other.splitlines(),
             "Use the same flags to resume it, or another --experiment.",
         )
+    try:
+        if os.path.lexists(work / ENVIRONMENT):
+            records.read(work / ENVIRONMENT, records.ENVIRONMENT)
+        if not finished(work):
+            records.read_history(work / HISTORY)
+            checkpoints.check(work / CHECKPOINT)
+    except DamagedError as error:
+        raise UsageError(f"{error}; --overwrite starts the run anew") from error
 
 
 @contextlib.contextmanager
-def prepared(config: Config, environment: dict[str, Any]) -> Iterator[None]:
-    """Makes the run's folder and writes what it is, or confirms that it is the same.
+def prepared(config: Config, environment: dict[str, Any]) -> Iterator[Path]:
+    """Makes the folder to work in and writes what the run is, or confirms that it is the same.
+
+    With --overwrite the old run stands until the new one does.
 
     Raises:
         UsageError: if the data has changed since the run was started, or another
             process is at work on it.
     """
     run_dir = config.run_dir
-    if config.overwrite and run_dir.exists():
-        with locked(run_dir):
-            # Renamed first: killed in between, no half-deleted run is left under its name.
-            doomed = run_dir.with_name(f".{run_dir.name}.deleted")
-            shutil.rmtree(doomed, ignore_errors=True)
-            run_dir.rename(doomed)
-            shutil.rmtree(doomed)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with locked(run_dir):
-        write_atomic(run_dir / FLAGS, config.to_flags())
-        _check_environment(config, environment)
+    with contextlib.ExitStack() as stack:
+        if run_dir.exists():
+            stack.enter_context(locked(run_dir))
+        if config.overwrite:
+            _begin_aside(run_dir)
+        work = folder(config)
+        there = work.exists()
+        work.mkdir(parents=True, exist_ok=True)
+        if work != run_dir or not there:
+            stack.enter_context(locked(work))
+        begun = there and not _is_unused(work) and {p.name for p in work.iterdir()} != {MARK}
+        tidy(work)
+        _check_environment(work, config, environment)
+        _write_what_it_is(work, config, environment)
         try:
-            yield
+            yield work
         except UsageError:
             # Nothing has been trained yet: the flags can be mended and given again.
-            if {path.name for path in run_dir.iterdir()} <= {FLAGS, ENVIRONMENT}:
-                shutil.rmtree(run_dir)
+            if not begun and {path.name for path in work.iterdir()} <= {MARK, FLAGS, ENVIRONMENT}:
+                _empty(work, remove=not there or work != run_dir)
             raise
+        if work != run_dir:
+            _take_place(work, run_dir)
 
 
-def _check_environment(config: Config, environment: dict[str, Any]) -> None:
-    path = config.run_dir / ENVIRONMENT
-    if not path.is_file():
-        write_json(path, environment)
+def _begin_aside(run_dir: Path) -> None:
+    """Deletes what an earlier --overwrite has begun, and makes a folder if a run is there."""
+    aside = _aside(run_dir)
+    if aside.exists():
+        with locked(aside), files.scratch(run_dir.parent) as doomed:
+            os.rename(aside, doomed / aside.name)
+    if is_run(run_dir):
+        aside.mkdir()
+        _mark(aside)
+
+
+def _mark(folder: Path) -> None:
+    write_json(folder / MARK, {"dfk": dfk.__version__})
+
+
+def _empty(folder: Path, *, remove: bool) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    if remove:
+        folder.rmdir()
+
+
+def tidy(folder: Path) -> None:
+    """Deletes what processes that were killed at this run have left; call it under its lock."""
+    files.sweep(folder)
+    files.sweep(folder.parent)
+    for path in folder.iterdir():
+        if _OLD_TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink()
+    if (folder / METRICS).is_file():
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _check_environment(work: Path, config: Config, environment: dict[str, Any]) -> None:
+    if not (work / ENVIRONMENT).is_file():
         return
-    before = json.loads(path.read_text())["data"]["fingerprint"]
+    before = records.read(work / ENVIRONMENT, records.ENVIRONMENT)["data"]["fingerprint"]
     if before != environment["data"]["fingerprint"]:
         raise UsageError(
-            f"the images in {config.data_dir} have changed since {config.run_dir} was started; "
+            f"the images in {config.data_dir} have changed since {work} was started; "
             "--overwrite starts it anew"
         )
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keeps other processes off a folder or file; the system lifts it when the process ends.
+def _write_what_it_is(work: Path, config: Config, environment: dict[str, Any]) -> None:
+    if not (work / MARK).is_file():
+        _mark(work)
+    flags = work / FLAGS
+    if not flags.is_file() or flags.read_text() != config.to_flags():  # output_dir may differ.
+        write_atomic(flags, config.to_flags())
+    if not (work / ENVIRONMENT).is_file():
+        write_json(work / ENVIRONMENT, environment)
+
+
+def complete(run_dir: Path) -> None:
+    """Gives a run that is finished its name, if its process was killed before it could.
 
     Raises:
-        UsageError: if another process holds it.
+        UsageError: if another process is at work on it.
     """
-    if fcntl is None:
-        yield
+    aside = _aside(run_dir)
+    if not _is_finished(aside):
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    with contextlib.ExitStack() as stack:
+        for path in filter(Path.exists, (aside, run_dir)):
+            stack.enter_context(locked(path))
+        if _is_finished(aside):  # Unless the other process has done so meanwhile
+            tidy(aside)
+            _take_place(aside, run_dir)
+
+
+def _is_finished(aside: Path) -> bool:
     try:
+        return is_run(aside) and finished(aside) is not None
+    except DamagedError:
+        return False
+
+
+def _take_place(aside: Path, run_dir: Path) -> None:
+    """Replaces a run by the finished one beside it, and keeps what dfk did not write.
+
+    Killed at any moment, it leaves one of them under the name, or what `complete` completes.
+    """
+    if os.path.lexists(run_dir) and not is_run(run_dir) and not _is_unused(run_dir):
+        raise DfkError(f"{run_dir} is no run any more; the finished one is {aside}")
+    if not run_dir.exists():
+        os.rename(aside, run_dir)
+        return
+    _keep(run_dir, aside)
+    with files.scratch(run_dir.parent) as doomed:
+        os.rename(run_dir, doomed / run_dir.name)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"another process is at work on {path}") from error
-        yield
-    finally:
-        os.close(descriptor)
+            os.rename(aside, run_dir)
+        except OSError:
+            os.rename(doomed / run_dir.name, run_dir)
+            raise
+
+
+def _keep(run_dir: Path, aside: Path) -> None:
+    """Moves what dfk did not write from the old folder of a run into the new one."""
+    kept = sorted(path.relative_to(run_dir) for path in _foreign(run_dir))
+    for path in kept:
+        to = aside / path
+        to.parent.mkdir(parents=True, exist_ok=True)
+        while os.path.lexists(to):
+            to = to.with_name(f"{to.name}.old")
+        os.rename(run_dir / path, to)
+    if kept:
+        names = ", ".join(map(str, kept))
+        logging.warning("Kept in %s what dfk did not write: %s", run_dir, names)
+
+
+def _foreign(run_dir: Path) -> Iterator[Path]:
+    """The files and folders of a run's folder that dfk did not write."""
+    for path in run_dir.iterdir():
+        if path.name not in _FILES | _FOLDERS and not _is_leftover(path):
+            yield path
+    for parent, folders, names in os.walk(run_dir / TENSORBOARD):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        events = [name for name in names if not name.startswith("events.out.tfevents.")]
+        yield from (Path(parent, name) for name in links + events)
+    exports = run_dir / EXPORTS
+    for path in exports.iterdir() if exports.is_dir() else ():
+        if ours.is_version(path):
+            yield from ours.strangers_in_version(path)
+        elif not _is_leftover(path) and not (path.name in ours.BESIDE and ours.is_ours(path)):
+            yield path
 
 
 def environment(data: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +331,16 @@ def environment(data: dict[str, Any]) -> dict[str, Any]:
         "git_commit": _git_commit(),
         "data": data,
     }
+
+
+def _other_flags(work: Path, config: Config) -> str:
+    """The flags that a run was started with and that differ now; see `_difference`."""
+    path = work / FLAGS
+    try:
+        before = path.read_text(encoding="utf-8") if path.exists() else config.to_flags()
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise UsageError(f"{path} is damaged; --overwrite starts the run anew") from error
+    return _difference(before, config.to_flags())
 
 
 def _difference(before: str, now: str) -> str:

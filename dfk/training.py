@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from dfk import backend, files, fitting, hardware, jax_devices, models, runs, strategy
+from dfk import backend, files, fitting, hardware, jax_devices, models, ours, runs, strategy
 from dfk.config import Config
 from dfk.data import augment, catalog, images, service, unknown
 from dfk.data.catalog import Catalog
@@ -38,13 +38,16 @@ def run(config: Config) -> dict[str, Any]:
     check([config])
     if not strategy.is_chief():
         return _work_for_the_chief(config)
-    if config.resume and (result := runs.finished(config.run_dir)):
+    if config.resume and (result := runs.finished(runs.folder(config))):
         logging.info("%s is finished.", config.run_dir)
+        with runs.locked(config.run_dir):
+            runs.tidy(config.run_dir)
     else:
         data = load_data(config)
         _check_sizes(config, data)
-        with runs.prepared(config, runs.environment(_describe(config, data))):
-            result = _report(config, data, fitting.fit(config, data))
+        fitting.check(config, data)
+        with runs.prepared(config, runs.environment(_describe(config, data))) as folder:
+            result = _report(config, data, fitting.fit(config, data), folder)
     # After the metrics: they stand, whatever becomes of this; and --resume makes up for it.
     if config.export:
         _export(config)
@@ -54,7 +57,7 @@ def run(config: Config) -> dict[str, Any]:
 def _work_for_the_chief(config: Config) -> dict[str, Any]:
     """What a worker does that is not the first: it trains with the others, and leaves nothing."""
     networks = config.model in models.BUILDERS
-    if networks and not (config.resume and runs.finished(config.run_dir)):
+    if networks and not (config.resume and runs.finished(runs.folder(config))):
         fitting.fit(config, load_data(config))
     return {}
 
@@ -63,7 +66,8 @@ def _export(config: Config) -> None:
     """Exports the run unless it has been exported."""
     from dfk import export  # It brings gRPC and TF Serving's messages.
 
-    if not export.versions(config.run_dir / export.FOLDER):
+    exports = config.run_dir / export.FOLDER
+    if not any(ours.is_version(exports / str(number)) for number in export.versions(exports)):
         exported = export.export(config.run_dir)
         logging.info(export.summary(exported, "float32"))
 
@@ -85,8 +89,10 @@ def check(configs: Sequence[Config]) -> None:
     upcoming: dict[Path, str] = {}
     for config in map(_resolved, configs):
         if strategy.is_chief():
+            runs.complete(config.run_dir)
             runs.check(config)
-        if not (config.resume and runs.finished(config.run_dir)):
+        _check_source_is_another(config)
+        if not (config.resume and runs.finished(runs.folder(config))):
             _check_one(config, upcoming)
         upcoming[config.run_dir] = config.model
 
@@ -128,6 +134,18 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
             _check_teacher(config, upcoming)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _check_source_is_another(config: Config) -> None:
+    """Refuses a run that is made from itself: what it learns from must be there before it."""
+    run_dir = config.run_dir.resolve()
+    weights = config.vgg16_weights if config.model == "vgg16" else ""
+    sources = [("members", member) for member in config.members]
+    sources += [("teacher", config.teacher), ("vgg16_weights", weights)]
+    for flag, source in sources:
+        path = Path(source).resolve()
+        if source not in ("", "imagenet", "none") and run_dir in (path, *path.parents):
+            raise UsageError(f"--{flag}: {source} is what this run makes; name another run")
 
 
 def _check_weights(config: Config, upcoming: Mapping[Path, str]) -> None:
@@ -201,9 +219,9 @@ def _check_sizes(config: Config, data: Catalog) -> None:
         )
 
 
-def _report(config: Config, data: Catalog, fitted: Fitted) -> dict[str, Any]:
+def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dict[str, Any]:
     """Saves the model and writes what the run leaves, `metrics.json` last: it says `finished`."""
-    run_dir, split = config.run_dir, data.splits[REPORTED]
+    split = data.splits[REPORTED]
     fitted.save(run_dir / fitted.file, fitted.thresholds)
     probabilities = fitted.predict(split)
     evaluate.write_predictions(run_dir / runs.PREDICTIONS, split, probabilities, data.class_names)
@@ -229,7 +247,7 @@ def _report(config: Config, data: Catalog, fitted: Fitted) -> dict[str, Any]:
         "train_images_per_s": fitted.epochs * fitted.images / fitted.seconds,
         "published_accuracy": published(config.family, data),
     }
-    evaluate.write_run_report(run_dir, split, probabilities, result)
+    evaluate.write_run_report(run_dir, split, probabilities, result, place=config.run_dir)
     files.write_json(run_dir / runs.METRICS, result)
     (run_dir / runs.CHECKPOINT).unlink(missing_ok=True)
     return result

@@ -44,7 +44,7 @@ def test_a_run_leaves_what_the_contract_lists(finished):
     left = {path.name for path in settings.run_dir.iterdir()}
     assert left == {
         *("config.flags", "environment.json", "model.keras", "history.csv", "tensorboard"),
-        *("metrics.json", "predictions.csv", "submission.csv", "report.html"),
+        *("metrics.json", "predictions.csv", "submission.csv", "report.html", ".dfk-run"),
     }
     assert json.loads((settings.run_dir / runs.METRICS).read_text()) == metrics
     assert {"split", "n", "accuracy", "accuracy_ci95", "macro_f1", "per_class", "nll"} <= set(
@@ -151,12 +151,17 @@ def test_a_foreign_folder_is_never_deleted(data_dir, tmp_path):
     assert (tmp_path / "deepfakenet" / "thesis.txt").read_text() == "mine"
 
 
-def test_overwrite_starts_anew(data_dir, tmp_path):
+def test_overwrite_starts_anew_and_keeps_what_others_left(data_dir, tmp_path, logged):
     settings = _config(data_dir, tmp_path, "--epochs=1", "--overwrite")
     with runs.prepared(settings, {"data": {"fingerprint": "of other images"}}):
-        (settings.run_dir / "stale").write_text("x")
+        (settings.run_dir / "thesis.txt").write_text("mine")
+        (settings.run_dir / "predictions.csv").write_text("stale")
     training.run(settings)
-    assert not (settings.run_dir / "stale").exists()
+    assert (settings.run_dir / "thesis.txt").read_text() == "mine"
+    assert "thesis.txt" in logged.text
+    assert _read(settings.run_dir / runs.PREDICTIONS)[0]["label"]
+    report = (settings.run_dir / runs.REPORT).read_text()
+    assert f"--flagfile={settings.run_dir}/config.flags" in report
     assert [path.name for path in tmp_path.iterdir()] == ["deepfakenet"]
 
 

@@ -11,7 +11,6 @@ works. An accuracy on it says nothing about real generators.
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -56,14 +55,15 @@ def write_demo(
     """
     cache = files.cache_dir() if cache_dir is None else Path(cache_dir)
     folder = cache / f"demo-v{VERSION}-{train}-{validation}-{test}"
+    files.sweep(cache)
     if _complete(folder):
         return folder
     logging.info("Writing the demo images (simulated generators) to %s", folder)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".demo-") as scratch:
+        with files.scratch(cache) as scratch:
             # Inside the scratch folder, which is private, it gets the permissions of the umask.
-            draft = Path(scratch) / folder.name
+            draft = scratch / folder.name
             for split, count in zip(_SPLITS, (train, validation, test), strict=True):
                 _write_split(draft, split, count)
             _publish(draft, folder)

@@ -77,9 +77,11 @@ def read_answers(predictions: Path) -> dict[str, tuple[str, str]]:
     """
     try:
         with open(predictions, newline="", encoding="utf-8") as file:
-            head, *rows = csv.reader(file)
+            head, *rows = csv.reader(file, strict=True)
             if tuple(head[:3]) != PREDICTIONS[:3]:
                 raise ValueError(f"its first line is {head[:3]}")
+            if any(len(row) != len(head) for row in rows):
+                raise ValueError("a row is cut off")
             return {i: (label, answer) for i, label, answer, *_ in rows if label}
     except (ValueError, csv.Error) as error:
         raise DfkError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from dfk import columns, jax_devices, runs
+from dfk import columns, jax_devices, records, runs
 from dfk.data.catalog import Split
 from dfk.data.pipeline import make_dataset
-from dfk.evaluation.report import Mistake, write_report
+from dfk.evaluation.report import TRAIN, Mistake, write_report
 from dfk.explain import Explainer, can_explain
 from dfk.files import write_csv
 from dfk.inference import load
@@ -74,21 +73,31 @@ def write_submission(
 
 
 def write_run_report(
-    run_dir: Path, split: Split, probabilities: np.ndarray, metrics: dict[str, Any]
+    run_dir: Path,
+    split: Split,
+    probabilities: np.ndarray,
+    metrics: dict[str, Any],
+    *,
+    place: Path | None = None,
 ) -> None:
-    """Writes `report.html` of a run from its own files and the predictions on `split`."""
+    """Writes `report.html` of a run from its own files and the predictions on `split`.
+
+    Args:
+        place: where the run will lie, if that is elsewhere.
+    """
     class_names = [row["class"] for row in metrics["per_class"]]
     flags = (run_dir / runs.FLAGS).read_text().splitlines()
     write_report(
         run_dir / runs.REPORT,
         title=metrics["experiment"],
         metrics=metrics,
-        history=_read_history(run_dir / runs.HISTORY),
+        history=records.read_history(run_dir / runs.HISTORY),
         config=dict(line.removeprefix("--").split("=", 1) for line in flags),
         environment=json.loads((run_dir / runs.ENVIRONMENT).read_text()),
         mistakes=worst_mistakes(split, probabilities, class_names, _explainer(run_dir)),
         probabilities=probabilities,
         labels=split.labels,
+        command=TRAIN.format(place or run_dir),
     )
 
 
@@ -125,10 +134,3 @@ def worst_mistakes(
         )
         for i in worst
     ]
-
-
-def _read_history(path: Path) -> list[dict[str, float]]:
-    if not path.is_file():
-        return []
-    with open(path, newline="") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]

@@ -24,7 +24,7 @@ MAX_MISTAKES = 24
 MAX_CONFUSIONS = 6
 WIDE = 8  # more classes than this take the page's whole width
 THUMBNAIL = 200  # CSS pixels: no larger than this
-_TRAIN = "python run_experiments.py --flagfile={}/config.flags --output_dir=again"
+TRAIN = "python run_experiments.py --flagfile={}/config.flags --output_dir=again"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def write_report(
         mistakes=[(mistake, *_thumbnails(mistake)) for mistake in worst_first],
         config=list(_flat(config)),
         environment=list(_flat(environment)),
-        command=command or _TRAIN.format(path.parent),
+        command=command or TRAIN.format(path.parent),
     )  # fmt: skip
     write_atomic(path, page)
 

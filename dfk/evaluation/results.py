@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dfk import runs
+from dfk import records, runs
 from dfk.data.catalog import Catalog
+from dfk.errors import DfkError
 from dfk.evaluation import open_set
 from dfk.evaluation.comparison import mcnemar, read_correct
 from dfk.files import write_atomic, write_json
@@ -30,26 +30,42 @@ PUBLISHED = {
 
 
 def write_results(output_dir: Path) -> str:
-    """Writes `results.md` and `results.json` over all finished runs; returns the tables."""
-    found = [
-        # An evaluation that was written here is named after its folder, as a run is.
-        json.loads(path.read_text()) | {"experiment": path.parent.name}
-        for path in output_dir.glob(f"*/{runs.METRICS}")
-    ]
+    """Writes `results.md` and `results.json` over all finished runs; returns the tables.
+
+    What cannot be read is left out, and said to be in a line below the table.
+    """
+    found, left_out = _found(output_dir)
     study = list(PUBLISHED)
     rank = {name: i for i, name in enumerate(study)}
     found.sort(key=lambda m: (rank.get(_family(m), len(study)), _family(m), m.get("seed") or 0))
     pairs = itertools.pairwise([None, *found])
-    rows = _rows([_row(row, _p_value(output_dir, row, above)) for above, row in pairs])
-    table = _markdown(rows)
+    rows = [_row(row, _p_value(output_dir, row, above, left_out)) for above, row in pairs]
+    table = _markdown(_rows(rows)) if rows else ""
+    if left_out:
+        reasons = "; ".join(dict.fromkeys(left_out))
+        table += f"\nLeft out: {printable(reasons)}\n"
     over_seeds = _over_seeds(found)
     if over_seeds:
         table += f"\n## Over seeds\n\n{_markdown(_rows(over_seeds))}"
     write_json(output_dir / "results.json", found)
-    if unknown := open_set.table(found):
+    if unknown := open_set.table([m for m in found if m.get("open_set") and m.get("model")]):
         table += f"\n## Unknown generators\n\n{_markdown(unknown)}"
     write_atomic(output_dir / "results.md", f"# Results\n\n{table}")
     return table
+
+
+def _found(output_dir: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The metrics of all runs, and of evaluations that were written there, and what is damaged."""
+    found, left_out = [], []
+    # What is hidden is a run that has not taken its place yet.
+    for path in sorted(output_dir.glob(f"[!.]*/{runs.METRICS}")):
+        try:
+            # Named after its folder, which may have been moved.
+            metrics = records.read(path, records.METRICS)
+            found.append({"experiment": ""} | metrics | {"experiment": path.parent.name})
+        except (DfkError, OSError) as error:
+            left_out.append(str(error))
+    return found, left_out
 
 
 def published(experiment: str, data: Catalog) -> float | None:
@@ -70,20 +86,25 @@ def duration(seconds: float) -> str:
 
 
 def _p_value(
-    output_dir: Path, metrics: dict[str, Any], above: dict[str, Any] | None
+    output_dir: Path, metrics: dict[str, Any], above: dict[str, Any] | None, left_out: list[str]
 ) -> float | None:
-    """McNemar's p between two rows; None for the first, and where they share no image or task."""
+    """McNemar's p between two rows; None for the first, and where they share no image or task.
+
+    Predictions that cannot be read are added to `left_out`.
+    """
     if above is None or metrics["data_dir"] != above["data_dir"]:
         return None
     if _classes(metrics) != _classes(above):
         return None
-    answers = [
-        read_correct(output_dir / row["experiment"] / runs.PREDICTIONS) for row in (metrics, above)
-    ]
-    try:
-        return mcnemar(*answers).p_value
-    except ValueError:
+    answers = []
+    for row in (metrics, above):
+        try:
+            answers.append(read_correct(output_dir / row["experiment"] / runs.PREDICTIONS))
+        except (DfkError, OSError) as error:
+            left_out.append(str(error))
+    if len(answers) < 2 or not answers[0].keys() & answers[1].keys():
         return None
+    return mcnemar(*answers).p_value
 
 
 def _classes(metrics: dict[str, Any]) -> list[str]:
@@ -93,7 +114,8 @@ def _classes(metrics: dict[str, Any]) -> list[str]:
 def _row(metrics: dict[str, Any], p_value: float | None) -> dict[str, str]:
     """Column -> cell; an evaluation of a finished model lacks what only a training has."""
     low, high = metrics["accuracy_ci95"]
-    weakest = min((c for c in metrics["per_class"] if c["support"]), key=lambda c: c["f1"])
+    seen = [c for c in metrics["per_class"] if c["support"]]
+    weakest = min(seen, key=lambda c: c["f1"], default={"class": "", "f1": 0.0})
     before = metrics.get("uncalibrated") or {}
     return {
         "experiment": metrics["experiment"],
@@ -112,15 +134,15 @@ def _row(metrics: dict[str, Any], p_value: float | None) -> dict[str, str]:
         "classes in a 95 % set": _cell(_set_size(metrics, 0.95), "{:.2f}"),
         "robustness": _cell(metrics.get("robustness_mean"), "{:.2%}"),
         "parameters": _cell(metrics.get("parameters"), "{:,}"),
-        "training": duration(metrics["wall_time_s"]) if "wall_time_s" in metrics else "",
+        "training": duration(metrics["wall_time_s"]) if metrics.get("wall_time_s") else "",
         "images/s": _cell(metrics.get("train_images_per_s"), "{:.0f}"),
     }
 
 
 def _set_size(metrics: dict[str, Any], coverage: float) -> float | None:
     """How many classes a prediction set of this coverage holds on average."""
-    sets = metrics.get("conformal", ())
-    return next((row["mean_size"] for row in sets if row["coverage"] == coverage), None)
+    sets = metrics.get("conformal") or ()
+    return next((row.get("mean_size") for row in sets if row["coverage"] == coverage), None)
 
 
 def _cell(value: float | None, form: str) -> str:

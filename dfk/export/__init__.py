@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+from absl import logging
 
-from dfk import inference, models, runs, shipped
+from dfk import files, inference, models, ours, runs, shipped
 from dfk.errors import DfkError, UsageError
 from dfk.export import check, serving_files
 from dfk.export.dense import dense
@@ -65,13 +64,15 @@ def export(
         keep_versions: how many of the newest versions stay; 0 keeps all.
 
     Raises:
-        UsageError: if `source` is no model that can be exported.
+        UsageError: if `source` is no model that can be exported, or the folder holds files of
+            others under the names of those beside the versions.
         DifferenceError: if it would answer differently, beyond `TOLERANCE`.
         DfkError, OSError: if the folder cannot be written.
     """
     file = find_model(source)
     run_dir = file.parent if file.name == runs.MODEL else None
     output_dir = Path(output_dir or _default_folder(file, run_dir))
+    ours.refuse_others(output_dir, *ours.BESIDE)
     # Of what may stand in a URL and on a command line
     name = re.sub(r"[^\w.-]", "_", (run_dir or file.with_suffix("")).resolve().name)
     model = _load(file)
@@ -80,9 +81,9 @@ def export(
 
     output_dir.mkdir(parents=True, exist_ok=True)
     # Hidden: a server that polls the folder takes only names that are numbers.
-    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".") as scratch:
+    with files.scratch(output_dir) as scratch:
         # Inside the scratch folder, which is private, it gets the permissions of the umask.
-        draft = Path(scratch) / "draft"
+        draft = scratch / "draft"
         try:
             Served(made, models.class_names_of(model)).save(draft)
         except tf.errors.OpError as error:  # A full disk, for TensorFlow is no OSError.
@@ -174,8 +175,13 @@ def _publish(draft: Path, output_dir: Path) -> Path:
 
 
 def _prune(output_dir: Path, keep: int) -> None:
-    for version in versions(output_dir)[:-keep] if keep else []:
+    """Deletes all but the newest of the versions that dfk wrote, and nothing of others'."""
+    numbered = [output_dir / str(number) for number in versions(output_dir)]
+    mine = [x for x in numbered if ours.is_version(x) and not any(ours.strangers_in_version(x))]
+    if keep and len(mine) < len(numbered):
+        others = ", ".join(x.name for x in numbered if x not in mine)
+        logging.warning("Kept in %s what dfk did not write, or not alone: %s", output_dir, others)
+    for version in mine[:-keep] if keep else []:
         # Renamed first: a server must not load a version of which half is deleted.
-        doomed = output_dir / f".{version}.deleted"
-        (output_dir / str(version)).rename(doomed)
-        shutil.rmtree(doomed)
+        with files.scratch(output_dir) as scratch:
+            os.rename(version, scratch / version.name)

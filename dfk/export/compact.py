@@ -8,7 +8,7 @@ about two bytes each.
 from __future__ import annotations
 
 import io
-import tempfile
+import os
 import zipfile
 from pathlib import Path
 
@@ -25,19 +25,22 @@ def compact(source: str | Path, file: Path) -> None:
     """Writes the model of a run's folder or a `.keras` file to `file`, whole or not at all.
 
     Raises:
-        UsageError: if `source` is no Keras model, or `file` is no name of one, or in no folder.
+        UsageError: if `source` is no Keras model, or `file` is no name of one, is there already,
+            or in no folder.
         OSError: if it cannot be written.
     """
     if file.suffix != ".keras":
         raise UsageError(f"{file}: the name of a compact model ends in .keras")
     if not file.parent.is_dir():
         raise UsageError(f"{file}: there is no such folder")
+    if os.path.lexists(file):
+        raise UsageError(f"{file} is there already; choose another name, or delete it")
     model = inference.load(source).model
     if not isinstance(model, keras.Model):
         raise UsageError(f"{source} is no Keras model; only those can be made compact")
     model.set_weights([_rounded(weight) for weight in model.get_weights()])
-    with tempfile.TemporaryDirectory() as scratch:
-        plain = Path(scratch, file.name)
+    with files.scratch(file.parent) as folder:
+        plain = folder / file.name
         model.save(plain)
         files.write_atomic(file, _packed(plain))
 

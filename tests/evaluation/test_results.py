@@ -106,6 +106,53 @@ def test_seeds_are_summed_up_by_mean_and_deviation(output_dir):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b"{}",
+        b"[]",
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"null",
+        b"[" * 9999,
+        json.dumps(METRICS)[:-9].encode(),
+    ],
+)
+def test_metrics_that_cannot_be_read_are_left_out_and_named(output_dir, content):
+    (output_dir / "odd\nname").mkdir()
+    (output_dir / "odd\nname" / "metrics.json").write_bytes(content)
+    (output_dir / "folder" / "metrics.json").mkdir(parents=True)
+    table = results.write_results(output_dir)
+    (line,) = [line for line in table.splitlines() if line.startswith("Left out: ")]
+    assert r"odd\nname/metrics.json is damaged" in line
+    assert "folder/metrics.json is damaged: it is no file" in line
+    assert len(json.loads((output_dir / "results.json").read_text())) == 4
+    assert line in (output_dir / "results.md").read_text()
+
+
+@pytest.mark.parametrize("field", METRICS)
+@pytest.mark.parametrize("value", [None, "x", [], {}, -1e300, 10**400, True, [[]], float("nan")])
+def test_a_field_of_another_kind_ends_no_table(output_dir, field, value):
+    metrics = json.dumps(METRICS | {field: value})
+    (output_dir / "svm" / "metrics.json").write_text(metrics)
+    assert "| zebra" in results.write_results(output_dir)
+
+
+def test_predictions_that_cannot_be_read_leave_a_p_out(output_dir):
+    (output_dir / "svm" / "predictions.csv").write_bytes(b"\xff")
+    (output_dir / "zebra" / "predictions.csv").unlink()
+    table = results.write_results(output_dir)
+    assert "svm/predictions.csv is no predictions.csv" in table
+    assert "zebra/predictions.csv" in table and "| zebra" in table
+
+
+def test_what_is_hidden_is_no_row(output_dir):
+    (output_dir / ".svm.new").mkdir()
+    (output_dir / ".svm.new" / "metrics.json").write_text(json.dumps(METRICS))
+    assert ".svm.new" not in results.write_results(output_dir)
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(42.4, "42 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7620, "2 h 07 min")],
 )

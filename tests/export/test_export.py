@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -72,15 +73,33 @@ def test_the_server_is_configured_for_the_model(exported):
     assert f"max_execution_batch_size {{ value: {serving_files.BATCH_SIZES[-1]} }}" in batching
 
 
-def test_versions_are_counted_and_pruned(keras_file, tmp_path):
-    for old in ("1", "9", "10.old"):
-        (tmp_path / old).mkdir()
+def test_versions_are_counted_and_those_of_dfk_pruned(keras_file, tmp_path, logged):
+    for others in ("1", "7.old"):
+        (tmp_path / others).mkdir()
     made = export.export(keras_file, tmp_path)
-    assert made.folder == tmp_path / "10"
-    assert export.versions(tmp_path) == [1, 9, 10]
-    export.export(keras_file, tmp_path, keep_versions=2)
+    assert made.folder == tmp_path / "2"
+    shutil.copytree(made.folder, tmp_path / "3")
+    (tmp_path / "3" / "notes.txt").write_text("mine")
+    shutil.copytree(made.folder, tmp_path / "9")
+    assert export.export(keras_file, tmp_path, keep_versions=2).folder == tmp_path / "10"
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"10", "11", "10.old", "README.md", "models.config"}
+    assert names == {"1", "3", "9", "10", "7.old", "README.md", "models.config"}
+    assert "Kept in" in logged.text and "1, 3" in logged.text
+
+
+@pytest.mark.parametrize("name", ["README.md", "models.config"])
+def test_what_others_wrote_beside_the_versions_is_not_replaced(keras_file, tmp_path, name):
+    (tmp_path / name).write_text('model_config_list { config { name: "theirs" } }')
+    with pytest.raises(UsageError, match=f"{name} is there and dfk did not write it"):
+        export.export(keras_file, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_compact_file_replaces_nothing(keras_file, tmp_path, capsys):
+    (tmp_path / "a.keras").write_text("mine")
+    assert cli.main(["export", str(keras_file), f"--compact={tmp_path / 'a.keras'}"]) == 2
+    assert "a.keras is there already" in capsys.readouterr().err
+    assert (tmp_path / "a.keras").read_text() == "mine"
 
 
 def test_a_server_that_polls_never_sees_half_a_version(keras_file, tmp_path):
