@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from dfk import models
+from dfk.errors import UsageError
 from dfk.layers import Frozen
 
 
@@ -48,12 +49,12 @@ def load_teacher(path: str | os.PathLike, class_names: tuple[str, ...]) -> keras
     """Loads a run's or a file's model and makes sure that it answers for the same classes.
 
     Raises:
-        ValueError: if there is no Keras model, or it knows other classes.
+        UsageError: if there is no Keras model, it is damaged, or it knows other classes.
     """
     teacher = models.load_member(path)
     known = models.class_names_of(teacher)
     if known != class_names:
-        raise ValueError(
+        raise UsageError(
             f"the teacher {path} knows the classes {', '.join(known)}; the data has "
             f"{', '.join(class_names)}"
         )

@@ -297,26 +297,16 @@ def loaded(path: str) -> Classifier:
 def _load_svm(path: Path) -> Classifier:
     from dfk.models import SVM
 
-    try:
-        svm = SVM.load(path)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    svm = SVM.load(path)
     return Classifier(path, svm.class_names, svm.predict, thresholds=svm.thresholds, model=svm)
 
 
 def _load_keras(path: Path) -> Classifier:
-    import keras
-
     from dfk import layers
+    from dfk.loading import keras_files
 
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras lets whatever a damaged file causes through.
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UsageError(f"{path} cannot be loaded as a Keras model: {lines[0]}") from error
-    head = model.layers[-1] if model.layers else None
-    if not isinstance(head, layers.CalibratedSoftmax):
-        raise UsageError(f"{path} is a Keras model, but none of dfk's: it names no classes")
+    model = keras_files.load(path)
+    head = model.layers[-1]
     sizes = [(x.height, x.width) for x in model.layers if isinstance(x, layers.Resizing)]
     return Classifier(
         path,

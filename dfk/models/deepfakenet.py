@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from dfk import layers
+from dfk.loading import keras_files
 from dfk.models.classifier import InputShape, classifier, names_of
 from dfk.models.seeds import Seeds
 
@@ -58,7 +59,7 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
         name=name,
     )
     if weights is not None:
-        model.load_weights(weights)
+        keras_files.load_weights(model, weights)
     return model
 
 

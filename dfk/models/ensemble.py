@@ -11,8 +11,10 @@ import numpy as np
 from keras import ops
 from scipy.special import log_softmax, softmax
 
+from dfk.errors import UsageError
 from dfk.evaluation.calibration import fit_temperature
 from dfk.layers import ConfidenceWeightedAverage, Frozen, Scale
+from dfk.loading import keras_files
 from dfk.models.classifier import class_names_of, classifier, network_of
 from dfk.models.seeds import Seeds
 
@@ -133,19 +135,19 @@ def load_member(member: Member) -> keras.Model:
     """The model itself, or what its path holds: a run's folder or a `.keras` file.
 
     Raises:
-        ValueError: if that is an SVM, not finished, or not there.
+        UsageError: if that is an SVM, not finished, damaged, or not there.
     """
     if isinstance(member, keras.Model):
         return member
     path = Path(member)
     if path.suffix == ".skops" or (path / "model.skops").is_file():
-        raise ValueError(NO_SVM.format(path))
+        raise UsageError(NO_SVM.format(path))
     file = path / "model.keras" if path.is_dir() else path
     if not path.exists():
-        raise ValueError(f"there is no run at {path}; train it first")
+        raise UsageError(f"there is no run at {path}; train it first")
     if not file.is_file():
-        raise ValueError(f"the run at {path} has left no {file.name}; finish it first")
-    return keras.models.load_model(file, compile=False)
+        raise UsageError(f"the run at {path} has left no {file.name}; finish it first")
+    return keras_files.load(file)
 
 
 def members_of(model: keras.Model) -> list[keras.Model]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 
 from dfk import layers
+from dfk.loading import keras_files
 from dfk.models.classifier import InputShape, classifier, names_of
 from dfk.models.seeds import Seeds
 
@@ -64,7 +65,7 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
         name=name,
     )
     if weights is not None:
-        model.load_weights(weights)
+        keras_files.load_weights(model, weights)
     return model
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 
 from dfk.files import write_atomic
+from dfk.loading import facts, skops_files
+from dfk.loading.refused import Refused, reason, told
 from dfk.models import forensic, rbf
 
 # By kind, the penalty C: the study's, and what did best on the holdout (1, 3, 10, 30 tried).
@@ -128,19 +131,52 @@ class SVM:
         """Reads what `save` wrote; its decisions are the same bit for bit.
 
         Raises:
-            OSError: if the file cannot be read.
-            ValueError: if it names a type that could run code, is damaged, or is none of ours.
+            UsageError: if there is none, it names a type that could run code, is damaged, holds
+                more than a file of its size can, or is none of ours.
         """
-        from skops import io
-        from skops.io.exceptions import UntrustedTypesFoundException
+        with told(Path(path), "is damaged, or no SVM that dfk saved"):
+            return cls._of(skops_files.load(Path(path)))
 
+    @classmethod
+    def _of(cls, state: Any) -> SVM:
+        """The machine of what a file holds, which may be anything.
+
+        Raises:
+            Refused: if it is none.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        machine = state.get("machine") if isinstance(state, dict) else None
+        if not isinstance(machine, dict) or not state.keys() <= known:
+            raise Refused("it holds no machine")
         try:
-            state = io.load(path)
-            return cls(**state | {"machine": rbf.Machine(**state["machine"])})
-        except UntrustedTypesFoundException as error:
-            raise ValueError(f"{path} is refused, it could run code: {error}") from error
-        except (zipfile.BadZipFile, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged, or no SVM that dfk saved: {error}") from error
+            svm = cls(**state | {"machine": rbf.Machine(**machine)})
+        except (AttributeError, TypeError, ValueError) as error:
+            raise Refused(reason(error)) from error
+        names = facts.check_names(svm.class_names, len(svm.machine.support))
+        facts.check_thresholds(svm.thresholds, len(names))
+        facts.check_temperature(svm.temperature)
+        _check_machine(svm.machine)
+        _check_width(svm)
+        return svm
+
+
+def _check_machine(machine: rbf.Machine) -> None:
+    arrays = vars(machine).values()
+    if not all(np.isfinite(array).all() for array in arrays) or not (machine.scale > 0).all():
+        raise Refused("it holds numbers that are not finite, or divides by none above 0")
+    if machine.support.dtype.kind not in "iu" or not (machine.support > 0).all():
+        raise Refused("a class of it has no support vectors")
+
+
+def _check_width(svm: SVM) -> None:
+    """What a machine takes must be what images of its size, or their features, are."""
+    if svm.kind == "svm":
+        facts.check_sizes([svm.image_size])
+    elif svm.image_size is not None:
+        raise Refused(f"an {svm.kind} takes images of any size")
+    width = math.prod(svm.image_size) * 3 if svm.image_size else forensic.FEATURES
+    if len(svm.machine.mean) != width:
+        raise Refused(f"its machine takes {len(svm.machine.mean)} numbers of an image of {width}")
 
 
 def _rows(images: Sequence[np.ndarray], image_size: tuple[int, int] | None) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from keras import ops
 
 from dfk import layers
 from dfk.errors import UsageError
+from dfk.loading import hdf5, keras_files
+from dfk.loading.refused import Refused, reason
 from dfk.models.classifier import InputShape, classifier, names_of, network_of
 from dfk.models.seeds import Seeds
 from dfk.text import raw
@@ -24,9 +25,6 @@ _URL = (
     "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 )
 _MD5 = "6d6bbae143d832006294945121d1f1fc"
-
-# Where a `.keras` file, which is a zip file, has its weights.
-_WITHIN = "model.weights.h5"
 
 # Of ImageNet, in the order blue, green, red: what the published weights were trained on.
 _MEAN_BGR = (103.939, 116.779, 123.68)
@@ -120,21 +118,24 @@ def check_weights(weights: str | Path | None) -> Path | None:
         The file that holds them; None for fresh weights.
 
     Raises:
-        WeightsError: if the download fails or there is no such `.h5` or `.keras` file.
+        WeightsError: if the download fails, there is no such `.h5` or `.keras` file, or it is
+            damaged.
     """
     if weights is None or weights == "none":
         return None
     if weights == "imagenet":
         return _download()
     path = Path(weights)
-    if not path.is_file():
+    if not path.exists():
         raise _error(weights, "there is no such file")
-    if path.suffix == ".keras":
-        if not _is_keras_file(path):
-            raise _error(weights, "this is not a .keras file")
-    elif path.suffix != ".h5" or not h5py.is_hdf5(path):
-        raise _error(weights, "this is not an .h5 file")
-    return path
+    kind = "a .keras" if path.suffix == ".keras" else "an .h5"
+    if path.suffix not in (".keras", ".h5"):
+        raise _error(weights, f"this is not {kind} file")
+    try:
+        with keras_files.weights(path):
+            return path
+    except Refused as error:
+        raise _error(weights, f"this is not {kind} file that can be read ({error})") from error
 
 
 def has_batch_norm(path: Path | None) -> bool:
@@ -230,26 +231,16 @@ def _download() -> Path:
 
 def _load(path: Path, base: keras.Model, model: keras.Model) -> None:
     """Loads a file of the whole model into it, any other into its base."""
-    try:
-        (model if _holds(path, "layers/functional") else base).load_weights(path)
-    except (KeyError, OSError, ValueError) as error:
-        raise _error(path, f"the file does not fit ({error})") from error
-
-
-def _is_keras_file(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return _WITHIN in archive.namelist()
+    with keras_files.weights(path) as file:
+        try:
+            (model if _holds(path, "layers/functional") else base).load_weights(file)
+        except hdf5.DAMAGED as error:
+            raise _error(path, f"the file does not fit ({reason(error)})") from error
 
 
 def _holds(path: Path, key: str) -> bool:
-    with contextlib.ExitStack() as stack:
-        source = path
-        if path.suffix == ".keras":
-            archive = stack.enter_context(zipfile.ZipFile(path))
-            source = stack.enter_context(archive.open(_WITHIN))
-        return key in stack.enter_context(h5py.File(source))
+    with keras_files.weights(path) as file, h5py.File(file) as opened:
+        return key in opened
 
 
 def _error(weights: str | Path, reason: object) -> WeightsError:
