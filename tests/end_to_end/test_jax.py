@@ -98,10 +98,11 @@ def test_tensorflow_answers_the_same(trained, data_dir):
     for name in names:
         file = next((data_dir / "validation").glob(f"{name}.*"))
         images.append(tf.io.decode_image(file.read_bytes(), 3).numpy())
-    np.testing.assert_allclose(model.predict(np.stack(images)), expected, atol=1e-5)
+    # JAX adds up in another order; in which one TensorFlow does depends on the CPU.
+    np.testing.assert_allclose(model.predict(np.stack(images)), expected, atol=1e-4)
     served = tf.saved_model.load(str(export(run_dir).folder)).signatures["serve_images"]
     answers = served(images=tf.constant(np.stack(images)))["probabilities"]
-    np.testing.assert_allclose(answers, expected, atol=1e-5)
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
 
 
 @pytest.mark.slow
