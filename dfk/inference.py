@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -322,7 +323,13 @@ def _keras_answer(model: Any) -> Callable[[np.ndarray], np.ndarray]:
     import keras
 
     if keras.backend.backend() != "tensorflow":
-        return lambda images: np.asarray(model.predict_on_batch(images.astype(np.float32)))
+        turn = threading.Lock()  # Keras keeps a call's state in the model.
+
+        def one_at_a_time(images: np.ndarray) -> np.ndarray:
+            with turn:
+                return np.asarray(model.predict_on_batch(images.astype(np.float32)))
+
+        return one_at_a_time
 
     # Traced once for all sizes; `predict` would trace once more for each.
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])

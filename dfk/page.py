@@ -7,6 +7,7 @@ to do with `dfk.data.demo`, the embedded data set.
 from __future__ import annotations
 
 import dataclasses
+import io
 
 import numpy as np
 import tensorflow as tf
@@ -15,14 +16,15 @@ from PIL import Image
 from dfk import models
 from dfk.data.pixels import pixels_of
 from dfk.description import sizes_of
-from dfk.errors import UsageError
-from dfk.explain import Explainer, Explanation
+from dfk.explain import Explainer, Explanation, can_explain
 from dfk.inference import Classifier, Prediction
 
 # Below it, a calibrated model expects to be wrong more often than right.
 MIN_CONFIDENCE = 0.5
 # Pixels: a page shows no more of an image's longer side.
 SIDE = 1024
+# Pixels; larger images wait for each other, and not the small ones for them.
+LARGE = 2**20
 CLOSED_SET = (
     "This model knows a closed set of generators and gives every image one of them, "
     "a real photograph too."
@@ -71,6 +73,14 @@ class Page:
     def class_names(self) -> tuple[str, ...]:
         """What the model chooses between."""
         return self._classifier.class_names
+
+    def is_large(self, data: bytes) -> bool:
+        """Whether an answer for these bytes of a file may well take long."""
+        try:
+            width, height = Image.open(io.BytesIO(data)).size
+        except (OSError, ValueError, Image.DecompressionBombError):
+            return len(data) > LARGE
+        return width * height > LARGE
 
     def show(self, data: bytes) -> Shown:
         """Answers for the bytes of one image file, just as they were uploaded.
@@ -135,11 +145,10 @@ def _overlay(explanation: Explanation) -> np.ndarray:
 
 def _explainer(classifier: Classifier) -> tuple[Explainer | None, str]:
     """An explainer, or, in a line for the page, why this model has none."""
+    if can_explain(classifier):
+        return Explainer(classifier), ""
     if isinstance(classifier.model, models.SVM):
         return None, "No heat map: an SVM has no layers that Grad-CAM could look into."
     if classifier.model is None:
         return None, "No heat map: a SavedModel hides its layers; its run's .keras file has one."
-    try:
-        return Explainer(classifier), ""
-    except UsageError as error:
-        return None, f"No heat map: {error}."
+    return None, "No heat map: Grad-CAM looks into the convolutions of a network, on TensorFlow."

@@ -16,11 +16,11 @@ from dfk.page import Page, smaller
 HERE = Path(__file__).parent
 
 
-def answer(page: Page, data: bytes, file_name: str) -> str:
-    """What there is to show of a file."""
+def answer(page: Page, data: bytes) -> str:
+    """What there is to show of a file; the page's script puts in the file's name."""
     shown = page.show(data)
     ranked = sorted(shown.probabilities.items(), key=lambda item: -item[1])
-    return render("answer.html.j2", shown=shown, ranked=ranked, file_name=file_name)
+    return render("answer.html.j2", shown=shown, ranked=ranked)
 
 
 def render(template: str, **values: Any) -> str:

@@ -2,15 +2,13 @@
 
 import base64
 import contextlib
-import importlib.util
+import http.client
 import io
 import os
-import re
 import shutil
-import signal
 import socket
-import subprocess
 import sys
+import time
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -21,25 +19,13 @@ import dfk
 from dfk import cli
 from dfk.page import CLOSED_SET
 from tests import networks
+from tests.demo_server import demo
 from tests.pictures import BROKEN, encode, noise
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
 QUIET += " disable-component-update disable-sync"
 NAMES = ("<b>cat</b>", "dog ${1 + 1} {{name}}", "übung")  # No markup, no template
-
-# Notes whom it connects to. A background job, as CI may be, inherits that Ctrl-C is ignored.
-SERVER = """
-import signal, sys
-log = open(sys.argv.pop(1), "a", buffering=1)
-def note(event, args):
-    if event in ("socket.connect", "socket.getaddrinfo"):
-        print(event, args, file=log)
-sys.addaudithook(note)
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from dfk import cli
-sys.exit(cli.main())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -54,40 +40,15 @@ def classifier(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(classifier, tmp_path_factory):
     """Where `dfk demo` serves in a process of its own; at the end Ctrl-C ends it tidily."""
-    if importlib.util.find_spec("gradio") is None:
-        pytest.skip("Gradio is not installed")
-    folder = tmp_path_factory.mktemp("demo")
-    temporary = folder / "tmp"
-    temporary.mkdir()
-    arguments = ["demo", classifier.path, "--port=0", "--max_upload_mb=2", "--min_confidence=1"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, folder / "asked", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(temporary)},
-        text=True,
-    )
-    try:
-        address = process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*", address), process.communicate()
-        (uploads,) = temporary.glob("dfk-demo-*")
-        assert uploads.stat().st_mode & 0o777 == 0o700
-        yield address
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.communicate()
-    assert (process.returncode, out) == (130, "")
-    ready = "dfk: the page is ready; Ctrl-C ends it"
-    assert err.splitlines() == [ready, "dfk: interrupted"]  # Whatever was uploaded
-    assert not list(temporary.glob("dfk-demo-*"))
-    assert (folder / "asked").read_text() == ""
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    flags = ["--max_upload_mb=2", "--min_confidence=1"]
+    with demo(classifier.path, tmp_path_factory.mktemp("demo"), *flags) as served:
+        yield served.address
 
 
 @pytest.fixture(scope="module")
 def page(address):
-    """The page in a browser; `page.asked` has the addresses of all requests so far."""
+    """The page in a browser; it has the addresses of all requests so far, and all complaints."""
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     if not os.access(CHROMIUM, os.X_OK):
         pytest.skip(f"there is no Chromium at {CHROMIUM}")
@@ -95,12 +56,15 @@ def page(address):
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.asked = []
+        page.asked, page.complaints = [], []
         page.on("request", lambda request: page.asked.append(request.url))
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.goto(address)
         page.locator("input[type=file]").wait_for(state="attached")
         yield page
         browser.close()
+    assert page.complaints == []  # Of the policy, for instance
 
 
 def _upload(page, name, data):
@@ -160,31 +124,83 @@ def test_a_broken_file_is_a_message(kind, classifier, page):
     assert "Traceback" not in page.locator("body").inner_text()
 
 
-def test_too_large_a_file_is_refused_by_the_page_and_by_the_server(page, address):
-    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(2**21 + 1)}
-    page.locator("input[type=file]").set_input_files(large)
-    page.get_by_text("exceed the maximum allowed size of 2.0 M").wait_for()
-    answer = page.request.post(f"{address}/gradio_api/upload", multipart={"files": large})
-    assert answer.status == 413
+def test_a_file_can_be_dropped_anywhere_and_its_name_is_text(classifier, page):
+    name = "<img src=x onerror=alert(1)>.png"
+    data = base64.b64encode(encode(noise(16, 16, 4), "PNG")).decode()
+    dropped = page.evaluate_handle(
+        """([name, data]) => {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            const dropped = new DataTransfer();
+            dropped.items.add(new File([bytes], name));
+            return dropped;
+        }""",
+        [name, data],
+    )
+    page.locator("h1").dispatch_event("drop", {"dataTransfer": dropped})
+    page.locator(".answer figcaption", has_text=f"{name} (16 x 16)").wait_for()
+    assert page.locator(".answer img").count() == 2
+
+
+def test_the_keyboard_reaches_the_place_for_a_file(page):
+    page.reload()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.type") == "file"
+    with page.expect_file_chooser():
+        page.keyboard.press("Enter")
+
+
+def test_on_a_phone_nothing_stands_outside_the_screen(page):
+    page.set_viewport_size({"width": 360, "height": 640})
+    _upload(page, "a name that is long enough to be broken" * 5, encode(noise(16, 16, 5), "PNG"))
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.set_viewport_size({"width": 1200, "height": 900})
+
+
+def test_the_last_file_is_the_one_that_is_answered(page):
+    for name in ("first.png", "second.png"):
+        file = {"name": name, "mimeType": "image/png", "buffer": encode(noise(900, 900, 6), "PNG")}
+        page.locator("input[type=file]").set_input_files(file)
+    page.locator(".answer", has_text="second.png").wait_for()
+    assert not page.get_by_text("first.png").count()
+
+
+def test_too_large_a_file_is_refused_on_the_page_and_the_next_one_answered(page):
+    shown = _upload(page, "large.png", bytes(2**21 + 1))
+    assert "The file is larger than 2 MB, the most that is taken." in shown.inner_text()
+    assert shown.get_attribute("role") == "status"
+    _upload(page, "next.png", encode(noise(16, 16, 7), "PNG")).locator(".label").wait_for()
 
 
 def test_the_page_asks_no_other_host(page, address):
     _upload(page, "again.png", encode(noise(16, 16, 3), "PNG"))
-    hosts = {urlsplit(url).netloc for url in page.asked if not url.startswith(("data:", "blob:"))}
+    hosts = {urlsplit(url).netloc for url in page.asked if not url.startswith("data:")}
     assert hosts == {urlsplit(address).netloc}
     policy = page.request.get(address).headers["content-security-policy"]
-    assert policy.startswith("default-src 'self' ")
+    assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy
+    before = list(page.complaints)
     refused = page.evaluate("fetch('http://127.0.0.2/').catch(error => 'refused')")
-    assert refused == "refused"
+    assert refused == "refused" and page.complaints != before
+    page.complaints[:] = before
     page.asked.clear()
 
 
-def test_the_page_always_says_that_the_set_is_closed_and_nothing_of_gradio(page, tmp_path):
+def test_the_page_always_says_that_the_set_is_closed(page, tmp_path):
     page.get_by_text(CLOSED_SET).wait_for()
-    assert not page.locator("footer").count() and "Gradio" not in page.locator("body").inner_text()
     page.screenshot(path=tmp_path / "page.png")
     picture = Image.open(tmp_path / "page.png")
     assert picture.size == (1200, 900) and len(picture.convert("RGB").getcolors(2**20)) > 20
+
+
+def test_an_image_that_is_at_work_does_not_keep_it_from_ending(classifier, tmp_path):
+    """`demo` gives it half a minute."""
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    change = "cli.keep_stderr(), cli.prepare_logging()\nimport time; from dfk.page import Page\n"
+    change += "Page.show = lambda *_: time.sleep(300)"
+    with contextlib.ExitStack() as stack, demo(classifier.path, tmp_path, change=change) as served:
+        connection = http.client.HTTPConnection("127.0.0.1", served.port)
+        stack.callback(connection.close)
+        connection.request("POST", "/answer", b"what takes long")
+        time.sleep(1)
 
 
 # What a user may get wrong, before anything is served
@@ -199,6 +215,7 @@ def test_the_page_always_says_that_the_set_is_closed_and_nothing_of_gradio(page,
         (["none", "--host=256.0.0.1"], "cannot listen at --host=256.0.0.1"),
         (["none", "--max_upload_mb=0"], "0 is not 1 or more"),
         (["none", "--min_confidence=2"], "2 is not within 0..1"),
+        (["none", "--allow_host=http://name"], "'http://name' is no name of a host"),
     ],
 )
 def test_a_mistake_is_one_message(arguments, message, capsys):
@@ -220,7 +237,7 @@ def test_a_port_that_is_taken_is_named_and_the_default_gives_way(capsys):
         assert missing.startswith("dfk: there is no model at none")
 
 
-def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "gradio", None)
+def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert cli.main(["demo", "none"]) == 2
-    assert "pip install 'dfk[demo]'" in capsys.readouterr().err
+    assert "the page needs uvicorn: pip install 'dfk[demo]'" in capsys.readouterr().err
