@@ -7,13 +7,13 @@ to do with `dfk.data.demo`, the embedded data set.
 from __future__ import annotations
 
 import dataclasses
-import io
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from dfk import models
+from dfk.data import decode
 from dfk.data.pixels import pixels_of
 from dfk.description import sizes_of
 from dfk.explain import Explainer, Explanation, can_explain
@@ -75,12 +75,12 @@ class Page:
         return self._classifier.class_names
 
     def is_large(self, data: bytes) -> bool:
-        """Whether an answer for these bytes of a file may well take long."""
+        """Whether an answer for these bytes of a file may take long: by its header, soon told."""
         try:
-            width, height = Image.open(io.BytesIO(data)).size
-        except (OSError, ValueError, Image.DecompressionBombError):
-            return len(data) > LARGE
-        return width * height > LARGE
+            height, width = decode.size(tf.constant(data))
+        except decode.FAILURES:
+            return False  # It is damaged, which `show` notices as soon.
+        return int(height) * int(width) > LARGE
 
     def show(self, data: bytes) -> Shown:
         """Answers for the bytes of one image file, just as they were uploaded.

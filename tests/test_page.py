@@ -1,9 +1,11 @@
 """What the page shows of a file: predict's answer, the heat map, and the warnings."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import dfk
 from dfk import explain, models
@@ -80,6 +82,30 @@ def test_a_broken_file_is_a_message_and_nothing_else(kind, classifier, page):
     (expected,) = classifier.predict(BROKEN[kind])
     assert shown.prediction.error == expected.error != ""
     assert (shown.image, shown.probabilities, shown.heat, shown.warnings) == (None, {}, None, ())
+
+
+def test_what_is_large_is_told_by_the_header(page):
+    assert page.is_large(GOOD["large"]) and page.is_large(BROKEN["bomb"])
+    assert page.is_large(encode(Image.new("RGB", (2**11, 2**9 + 1)), "GIF"))
+    assert not page.is_large(encode(Image.new("RGB", (2**11, 2**9)), "WEBP"))
+    for data in (GOOD["jpeg"], GOOD["bmp"], BROKEN["empty"], BROKEN["text"], GOOD["gif"][:20]):
+        assert not page.is_large(data)
+
+
+def test_an_explanation_that_there_is_not_names_no_file(tmp_path):
+    model = models.RichNet(input_shape=(16, 16, 3), classes=3, class_names=CLASSES, units=(4,))
+    shown = Page(_load(model, tmp_path)).show(GOOD["png"])
+    assert shown.no_heat.startswith("No heat map: Grad-CAM") and str(tmp_path) not in shown.no_heat
+
+
+def test_threads_get_the_answers_that_one_gets(page):
+    files = [_file(16 + i, 40 - i, seed=i) for i in range(8)]
+    expected = [page.show(data) for data in files]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(page.show, files * 3))
+    for one, other in zip(expected * 3, found, strict=True):
+        assert one.probabilities == other.probabilities
+        np.testing.assert_array_equal(one.heat, other.heat)
 
 
 def test_an_image_that_the_model_resizes_is_warned_of(page):

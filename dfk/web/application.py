@@ -7,6 +7,7 @@ import sys
 import traceback
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -35,7 +36,8 @@ def application(page: Page, name: str, hosts: Hosts, max_upload_mb: int) -> Star
 
     async def answer(request: Request) -> Response:
         async with uploads.read(request) as data:
-            lane = lanes.large if page.is_large(data) else lanes.small
+            large = await run_in_threadpool(page.is_large, data)
+            lane = lanes.large if large else lanes.small
             work = functools.partial(html.answer, page, data)
             return HTMLResponse(await lane.run(work, request))
 
