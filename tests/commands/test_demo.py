@@ -25,6 +25,15 @@ from tests.pictures import BROKEN, encode, noise
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
 QUIET += " disable-component-update disable-sync"
+# Once all is loaded, an image takes five minutes.
+SLOW = """
+import time
+from dfk.commands import demo
+def slow():
+    from dfk.page import Page
+    Page.show = lambda *_: time.sleep(300)
+demo._end_on_signals = slow
+"""
 NAMES = ("<b>cat</b>", "dog ${1 + 1} {{name}}", "übung")  # No markup, no template
 
 
@@ -194,9 +203,7 @@ def test_the_page_always_says_that_the_set_is_closed(page, tmp_path):
 def test_an_image_that_is_at_work_does_not_keep_it_from_ending(classifier, tmp_path):
     """`demo` gives it half a minute."""
     pytest.importorskip("uvicorn", reason="uvicorn is not installed")
-    change = "cli.keep_stderr(), cli.prepare_logging()\nimport time; from dfk.page import Page\n"
-    change += "Page.show = lambda *_: time.sleep(300)"
-    with contextlib.ExitStack() as stack, demo(classifier.path, tmp_path, change=change) as served:
+    with contextlib.ExitStack() as stack, demo(classifier.path, tmp_path, change=SLOW) as served:
         connection = http.client.HTTPConnection("127.0.0.1", served.port)
         stack.callback(connection.close)
         connection.request("POST", "/answer", b"what takes long")
