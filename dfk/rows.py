@@ -109,7 +109,10 @@ class Csv(_Rows):
 
     def begins(self, half: str) -> bool:
         """Whether `half` may be the beginning of a row."""
-        _, *whole = next(csv.reader([half]))[:-1] or [""]
+        try:
+            _, *whole = next(csv.reader([half]))[:-1] or [""]
+        except csv.Error:
+            return False
         numbers = whole[1 : 2 + len(self._names)]
         return (
             len(whole) < 3 + self._cells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -70,12 +71,13 @@ def for_people() -> Iterator[None]:
 
     Elsewhere stdout is exact, as far as its encoding goes: what that lacks is escaped.
     """
-    before = sys.stdout, sys.stderr
+    # Without one, as after `>&-`, what is written goes nowhere.
+    before = (sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w"))  # noqa: SIM115
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout = Escaped(sys.stdout) if sys.stdout.isatty() else sys.stdout
-    sys.stderr = Escaped(sys.stderr)
+    sys.stdout = Escaped(before[0]) if before[0].isatty() else before[0]
+    sys.stderr = Escaped(before[1])
     during = sys.stdout, sys.stderr
     yield
     # After an exception they stay: its trace may hold names, too.

@@ -136,6 +136,7 @@ ROW = CSV.line("p", FOUND)
     ("form", "content"),
     [
         (CSV, CSV.header + "a note of mine\n"),
+        (CSV, CSV.header + 'a 5" note\nof mine'),
         (CSV, CSV.header + ROW + "a,note,of mine"),
         (CSV, CSV.header + ROW + "total,c,?,"),
         (CSV, CSV.header + ROW[:-1] + ",1\n"),

@@ -18,7 +18,7 @@ from dfk.export.dense import dense
 from dfk.export.signatures import Served
 from dfk.inference import SAVED_MODEL as FOLDER
 from dfk.inference import versions
-from dfk.text import printable
+from dfk.text import printable, valid
 
 # By precision, by how much a probability may differ from the trained model's.
 TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 0.05}
@@ -72,6 +72,8 @@ def export(
     file = find_model(source)
     run_dir = file.parent if file.name == runs.MODEL else None
     output_dir = Path(output_dir or _default_folder(file, run_dir))
+    if valid(str(output_dir)) != str(output_dir):
+        raise UsageError(f"{output_dir} is not UTF-8: TensorFlow can write nothing there")
     ours.refuse_others(output_dir, *ours.BESIDE)
     # Of what may stand in a URL and on a command line
     name = re.sub(r"[^\w.-]", "_", (run_dir or file.with_suffix("")).resolve().name)

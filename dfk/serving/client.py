@@ -116,7 +116,7 @@ def _wait(server: Server, process: subprocess.Popen, patience_s: float, log) -> 
             if process.poll() is not None or time.monotonic() > end:
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines()[-5:]
-                raise DfkError("\n".join([f"{server.program} does not answer:", *said]))
+                raise DfkError(f"{server.program} does not answer:", *said)
             time.sleep(0.1)
 
 
