@@ -32,7 +32,7 @@ from dfk.columns import CONFIDENCE, ERROR, LABEL, PATH, SET, unlike
 from dfk.data import sources
 from dfk.data.sources import Source, Unreadable
 from dfk.errors import DfkError, UsageError
-from dfk.files import locked, write_json
+from dfk.files import SCRATCH, locked, write_json
 
 PARQUET = ".parquet"
 # Rows of a part: what a killed call scores once more, and as often actors load the model.
@@ -161,8 +161,8 @@ def _begun(output: Path, settings: Mapping[str, Any]) -> Iterator[None]:
 def _check_settings(output: Path, settings: Mapping[str, Any]) -> None:
     path = output / _SETTINGS
     if not path.is_file():
-        # A call killed at its very start leaves no more than a temporary file.
-        if any(_SETTINGS not in entry.name for entry in output.iterdir()):
+        # A call killed at its very start leaves no more than its scratch folder.
+        if any(not entry.name.startswith(SCRATCH) for entry in output.iterdir()):
             raise UsageError(f"{output} is there and holds something else; choose another --output")
         write_json(path, settings)
     try:
