@@ -50,7 +50,7 @@ def place(tmp_path_factory):
 
 def _train(place):
     weights = '"vae, large: 2=3:2",gan:1'
-    options = ["--image_size=16", "--epochs=1", "--batch_size=4", "--experiment=m"]
+    options = ["--image_size=16", "--epochs=1", "--batch_size=4", "--experiment=m", "--resume"]
     return ["train", f"--data_dir={place}/{DATA}", f"--output_dir={place}/runs",
             f"--class_weight={weights}", *options]  # fmt: skip
 
