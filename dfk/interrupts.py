@@ -34,15 +34,16 @@ class Heeded:
         self._came = self._repeated = self._over = False
 
     def __enter__(self) -> None:
-        self._thread, self._unraisable = _thread.get_ident(), sys.unraisablehook
+        self._thread = _thread.get_ident()
+        self._hooks = sys.excepthook, sys.unraisablehook
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             with contextlib.suppress(ValueError):  # Not the main thread
                 signal.signal(signal.SIGINT, self._interrupt)
-                sys.unraisablehook = self._lost
+                sys.excepthook, sys.unraisablehook = self._printed, self._lost
 
     def __exit__(self, kind, error, trace) -> None:
         self._over = True
-        sys.unraisablehook = self._unraisable
+        sys.excepthook, sys.unraisablehook = self._hooks
         if signal.getsignal(signal.SIGINT) == self._interrupt:
             after = signal.SIG_DFL if self._last else signal.default_int_handler
             signal.signal(signal.SIGINT, after)
@@ -73,4 +74,9 @@ class Heeded:
     def _lost(self, unraisable) -> None:
         """Python's hook for what cannot be raised: an interrupt is not worth a stack trace."""
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-            self._unraisable(unraisable)
+            self._hooks[1](unraisable)
+
+    def _printed(self, kind, error, trace) -> None:
+        """The same for what C prints and goes on, as that of protobuf does."""
+        if not issubclass(kind, KeyboardInterrupt):
+            self._hooks[0](kind, error, trace)

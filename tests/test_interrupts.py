@@ -41,6 +41,12 @@ _LOST = {
     "where it can be raised": "interrupt()",
     "in __del__": "Dying(); time.sleep(60)",
     "in a function that C calls": "ctypes.CFUNCTYPE(None)(interrupt)(); time.sleep(60)",
+    "in C that prints it": """
+    try:
+        interrupt()
+    except KeyboardInterrupt as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    time.sleep(60)""",
     "in __del__ while C waits": "import threading; Dying(); threading.Lock().acquire(); "
     "lock = threading.Lock(); lock.acquire(); lock.acquire()",
     "in __del__ within a handler": """
@@ -134,13 +140,13 @@ def test_what_ignores_interrupts_goes_on_ignoring_them():
 
 def test_afterwards_all_is_as_before():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    hook = sys.unraisablehook
+    hooks = sys.excepthook, sys.unraisablehook
     try:
         with pytest.raises(KeyboardInterrupt), interrupts.Heeded():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(10)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        assert sys.unraisablehook is hook
+        assert (sys.excepthook, sys.unraisablehook) == hooks
         time.sleep(2 * interrupts._PATIENCE)  # Nothing repeats it any more.
     finally:
         signal.signal(signal.SIGINT, before)
@@ -263,7 +269,7 @@ def test_every_command_ends_whenever_it_is_interrupted(command, images, tmp_path
     codes = []
     for number in range(14):
         arguments = _arguments(command, images, tmp_path / str(number))
-        code, err = _interrupted([command, *arguments], 0.6 * number)
+        code, err = _interrupted([command, *arguments], 0.3 + 0.6 * number)
         assert _ended_well(code, err), (number, code, err)
         codes.append(code)
         if codes[-2:] == [0, 0]:  # It was done by then.
