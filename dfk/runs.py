@@ -87,6 +87,10 @@ def check(config: Config) -> None:
             given, was started with other flags, is damaged, or is no run at all.
     """
     run_dir = config.run_dir
+    if run_dir.name.startswith("."):
+        raise UsageError(
+            f"--experiment={run_dir.name}: hidden folders are of runs that are being replaced"
+        )
     _check_output_dir(run_dir.parent)
     for path in (run_dir, _aside(run_dir)):
         if os.path.lexists(path) and not is_run(path) and not _is_unused(path):

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dfk import cli, config, files, runs, training
+from dfk import cli, config, export, files, runs, training
+from dfk.data.demo import write_demo
 from dfk.errors import DfkError, UsageError
 from dfk.evaluation.results import write_results
 from dfk.models import DeepFakeNet
@@ -241,6 +242,7 @@ REFUSED = {
     "missing data": ("--data_dir=/nowhere",),
     "a bad image": ("--data_dir={1}",),
     "an unknown flag": ("--no_such_flag=1",),
+    "a hidden name": ("--experiment=.svm.new",),
 }
 
 
@@ -251,6 +253,7 @@ def bad_data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras, of another's weights
 @pytest.mark.parametrize("flag", ["--overwrite", "--resume", ""])
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_refused_command_changes_nothing(
@@ -332,6 +335,50 @@ def test_a_training_killed_while_it_writes_leaves_nothing_after_the_next(data_di
             (output_dir / "svm" / runs.METRICS).read_bytes()
         )
     assert not (output_dir / ".svm.new").exists()
+
+
+EXPORT = """
+import sys, time
+from pathlib import Path
+from dfk import export
+from dfk.export import check
+def hang(*_):
+    print("ready", flush=True)
+    time.sleep(600)
+check.largest_difference = hang
+export.export(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+DEMO = """
+import sys, time
+from pathlib import Path
+from dfk.data import demo
+def hang(*_):
+    print("ready", flush=True)
+    time.sleep(600)
+demo._publish = hang
+demo.write_demo(Path(sys.argv[2]), train=5, validation=5, test=5)
+"""
+
+
+@pytest.mark.parametrize("script", [EXPORT, DEMO])
+def test_what_a_killed_export_or_demo_left_is_swept(script, other, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, other, tmp_path],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.kill()
+    process.communicate()
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(files.SCRATCH)
+    if script == EXPORT:
+        assert export.export(other, tmp_path).folder == tmp_path / "1"
+    else:
+        write_demo(tmp_path, train=5, validation=5, test=5)
+    assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
 def test_a_checkpoint_that_a_kill_left_beside_the_metrics_goes(data_dir, output_dir):
