@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ import keras
 from dfk import models, records, runs
 from dfk.inference import Classifier
 from dfk.layers import Resizing
+from dfk.loading import saved_models
 from dfk.text import valid
 
 _SCORES = {
@@ -64,9 +64,8 @@ def sizes_of(classifier: Classifier) -> list[tuple[int, int]]:
     if isinstance(classifier.model, models.SVM):
         return []
     if classifier.model is None:
-        # An older export may not tell.
-        facts = json.loads((classifier.path / "assets.extra" / "dfk.json").read_text())
-        sizes = [tuple(size) for size in facts.get("image_sizes", ()) if size]
+        known = saved_models.read_facts(classifier.path)
+        sizes = [tuple(size) for size in known["image_sizes"] if size]
     else:
         sizes = _resizes(classifier.model)
     return list(dict.fromkeys(sizes))

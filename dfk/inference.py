@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -342,19 +341,11 @@ def _keras_answer(model: Any) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _load_saved_model(folder: Path) -> Classifier:
-    contract = folder / "assets.extra" / "dfk.json"
-    try:
-        told = json.loads(contract.read_text())
-        loaded = tf.saved_model.load(os.fspath(folder))
-        answer = functools.partial(_serve, loaded)
-        loaded.signatures["serve_images"]  # Fails here rather than at the first image
-        class_names, thresholds = tuple(told["class_names"]), told.get("thresholds") or {}
-    except FileNotFoundError as error:
-        raise UsageError(f"{folder} is none of dfk's SavedModels: it has no {contract}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise UsageError(f"{folder} is damaged, or no SavedModel of dfk: {reason}") from error
-    return Classifier(folder, class_names, answer, thresholds=thresholds)
+    from dfk.loading import saved_models
+
+    loaded, known = saved_models.load(folder)
+    answer = functools.partial(_serve, loaded)
+    return Classifier(folder, known["class_names"], answer, thresholds=known["thresholds"])
 
 
 def _serve(loaded: Any, images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Small real files with bytes and fields changed: one loads and answers, or one line says why not."""
+"""Small real files with bytes and fields changed: they answer, or one line says why not."""
 
 import json
 import zipfile
