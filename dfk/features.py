@@ -129,20 +129,17 @@ def _check_features_fit(config: Config, data: Catalog, width: int) -> None:
 
 def _drawn(config: Config, data: Catalog, base: keras.Model) -> Split:
     """Features of the training images, augmented and cropped `config.feature_draws` times."""
-    try:
-        dataset = make_dataset(
-            split=data.splits["train"],
-            classes=len(data.class_names),
-            batch_size=config.batch_size,
-            image_size=config.image_size,
-            training=True,
-            augmentations=augment.parse(config.augment),
-            crop=config.train_crop,
-            seed=config.seed,
-            epochs=config.feature_draws,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    dataset = make_dataset(
+        split=data.splits["train"],
+        classes=len(data.class_names),
+        batch_size=config.batch_size,
+        image_size=config.image_size,
+        training=True,
+        augmentations=augment.parse(config.augment),
+        crop=config.train_crop,
+        seed=config.seed,
+        epochs=config.feature_draws,
+    )
     features, labels = [], []
     for images, one_hot in Bar(dataset, desc="features of draws", unit=" batches"):
         features += _as_images(base.predict_on_batch(images))

@@ -205,16 +205,13 @@ def _fit_svm(config: Config, data: Catalog) -> Fitted:
     train, holdout = data.splits["train"], data.splits["holdout"]
     _check_kernel_fits(len(train))
     began = time.monotonic()
-    try:
-        plain = models.SVM.fit(
-            train.images,
-            train.labels,
-            class_names=data.class_names,
-            kind=config.model,
-            progress=functools.partial(Bar, desc="kernel", unit=" blocks"),
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    plain = models.SVM.fit(
+        train.images,
+        train.labels,
+        class_names=data.class_names,
+        kind=config.model,
+        progress=functools.partial(Bar, desc="kernel", unit=" blocks"),
+    )
     scores = plain.decision(holdout.images)
     temperature = fit_temperature(scores, holdout.labels)
     model = plain.with_temperature(temperature)
@@ -270,10 +267,7 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
 
 
 def _ensemble(config: Config, data: Catalog) -> keras.Model:
-    try:
-        model = models.Ensemble(config.members, method=config.method, seed=config.seed)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    model = models.Ensemble(config.members, method=config.method, seed=config.seed)
     if models.class_names_of(model) != data.class_names:
         raise UsageError(
             f"the members know the classes {', '.join(models.class_names_of(model))}; the data "

@@ -23,7 +23,6 @@ from dfk.config import Config, weight_per_class
 from dfk.data import augment
 from dfk.data.catalog import Catalog
 from dfk.data.pipeline import make_dataset, steps_per_epoch
-from dfk.errors import UsageError
 
 # Batches that BatchNormalization's statistics are taken from before the holdout is scored.
 _REFRESH_STEPS = 20
@@ -95,11 +94,8 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
 def _teacher(config: Config, data: Catalog) -> keras.Model | None:
     if not config.teacher:
         return None
-    try:
-        with strategy.scope(config):
-            return distillation.load_teacher(config.teacher, data.class_names)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    with strategy.scope(config):
+        return distillation.load_teacher(config.teacher, data.class_names)
 
 
 def _taught(
@@ -188,31 +184,25 @@ def _training(
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """The training set of some epochs, or a worker's share of each of its batches."""
-    try:
-        return make_dataset(
-            mixer=_mixer(config),
-            class_weight=weight_per_class(config, data.class_names),
-            balanced=config.sampling == "balanced",
-            first_epoch=first_epoch,
-            epochs=epochs,
-            shard=shard,
-            service=config.data_service,
-            **_common(config, data),
-            **_augmented(config, data),
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    return make_dataset(
+        mixer=_mixer(config),
+        class_weight=weight_per_class(config, data.class_names),
+        balanced=config.sampling == "balanced",
+        first_epoch=first_epoch,
+        epochs=epochs,
+        shard=shard,
+        service=config.data_service,
+        **_common(config, data),
+        **_augmented(config, data),
+    )
 
 
 def _datasets(config: Config, data: Catalog) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """An epoch of the training set with plain sampling, and the holdout, or this worker's share."""
     holdout = strategy.holdout(config, data.splits["holdout"])
     common = _common(config, data)
-    try:
-        plain = make_dataset(**common, **_augmented(config, data))
-        return plain, make_dataset(split=holdout, **common)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    plain = make_dataset(**common, **_augmented(config, data))
+    return plain, make_dataset(split=holdout, **common)
 
 
 def _common(config: Config, data: Catalog) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from absl import logging
 
 import dfk
 from dfk import checkpoints, files, hardware, ours, records
-from dfk.config import Config
+from dfk.config import DEFAULTS, KNOBS, TRANSIENT, Config
+from dfk.config.values import split, write
 from dfk.errors import DfkError, UsageError
 from dfk.files import DamagedError, locked, write_atomic, write_json
 
@@ -342,21 +343,23 @@ def _other_flags(work: Path, config: Config) -> str:
     path = work / FLAGS
     try:
         before = path.read_text(encoding="utf-8") if path.exists() else config.to_flags()
-    except (UnicodeDecodeError, IsADirectoryError) as error:
+        return _difference(before, config)
+    except (ValueError, IsADirectoryError) as error:
         raise UsageError(f"{path} is damaged; --overwrite starts the run anew") from error
-    return _difference(before, config.to_flags())
 
 
-def _difference(before: str, now: str) -> str:
+def _difference(before: str, config: Config) -> str:
     """The flags that differ, old and new; a moved output folder is no difference.
 
-    Nor is a flag that dfk did not have yet when the run was started, if it has its default now.
+    Nor is a flag that dfk did not have yet when the run was started, if it has its default now;
+    nor one without effect, which earlier versions wrote down, too.
     """
-    old, new = ({**_values(Config().to_flags()), **_values(x)} for x in (before, now))
+    defaults = {f"--{name}": write(getattr(DEFAULTS, name)) for name in KNOBS}
+    old, new = ({**defaults, **_values(flags)} for flags in (before, config.to_flags()))
     return "\n".join(
-        f"  {flag}={old.get(flag, '(absent)')} then, {new.get(flag, '(absent)')} now"
-        for flag in sorted(old.keys() | new.keys())
-        if flag != "--output_dir" and old.get(flag) != new.get(flag)
+        f"  {flag}={old[flag]} then, {new[flag]} now"
+        for flag in sorted(f"--{name}" for name in config.own() if name not in TRANSIENT)
+        if flag != "--output_dir" and old[flag] != new[flag]
     )
 
 
@@ -364,8 +367,8 @@ def _values(flags: str) -> dict[str, str]:
     """Flag -> value; members within the output folder without it."""
     values = dict(line.split("=", 1) for line in flags.splitlines() if "=" in line)
     folder = os.path.join(values.get("--output_dir", ""), "")
-    members = values.get("--members", "").split(",")
-    return values | {"--members": ",".join(member.removeprefix(folder) for member in members)}
+    members = tuple(m.removeprefix(folder) for m in split(values.get("--members", "")))
+    return values | {"--members": write(members)}
 
 
 def _version(package: str) -> str | None:

@@ -110,10 +110,7 @@ def _resolved(config: Config) -> Config:
 
 
 def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
-    try:
-        augment.parse(config.augment)
-    except ValueError as error:
-        raise UsageError(f"--augment: {error}") from error
+    augment.parse(config.augment)
     if config.model in models.BUILDERS:
         jax_devices.check(config.batch_size)
     if config.export and backend.on_jax():
@@ -125,15 +122,12 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
         service.check(config.data_service)
     if config.exclude_class:
         unknown.check(_read(config), config.exclude_class)
-    try:
-        if config.model == "vgg16":
-            _check_weights(config, upcoming)
-        if config.model == "ensemble":
-            _check_members([Path(member) for member in config.members], upcoming)
-        if config.teacher:
-            _check_teacher(config, upcoming)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    if config.model == "vgg16":
+        _check_weights(config, upcoming)
+    if config.model == "ensemble":
+        _check_members([Path(member) for member in config.members], upcoming)
+    if config.teacher:
+        _check_teacher(config, upcoming)
 
 
 def _check_source_is_another(config: Config) -> None:
@@ -151,7 +145,7 @@ def _check_source_is_another(config: Config) -> None:
 def _check_weights(config: Config, upcoming: Mapping[Path, str]) -> None:
     start = Path(config.vgg16_weights)
     if (kind := upcoming.get(start.parent, "vgg16")) != "vgg16":
-        raise ValueError(f"--vgg16_weights: {start.parent} is a run of --model={kind}")
+        raise UsageError(f"--vgg16_weights: {start.parent} is a run of --model={kind}")
     if start.parent in upcoming or models.check_weights(config.vgg16_weights):
         models.set_trainable_from(models.VGG16(), config.fine_tune_from)
 
@@ -163,15 +157,15 @@ def _check_members(paths: Sequence[Path], upcoming: Mapping[Path, str]) -> None:
         models.Ensemble(loaded)
     for path in paths:
         if upcoming.get(path) in models.PENALTY:
-            raise ValueError(models.NO_SVM.format(path))
+            raise UsageError(models.NO_SVM.format(path))
 
 
 def _check_teacher(config: Config, upcoming: Mapping[Path, str]) -> None:
     if config.strategy == strategy.MULTI_WORKER:
-        raise ValueError("--teacher: not with --strategy=multi_worker, whose loop has no teacher")
+        raise UsageError("--teacher: not with --strategy=multi_worker, whose loop has no teacher")
     path = Path(config.teacher)
     if upcoming.get(path) in models.PENALTY:
-        raise ValueError(models.NO_SVM.format(path))
+        raise UsageError(models.NO_SVM.format(path))
     if path not in upcoming:
         models.load_member(path)
 

@@ -165,3 +165,79 @@ def test_seeds_hold_for_every_member_of_a_suite(tmp_path):
     suite = f"--suite={tmp_path}/one.flags,{tmp_path}/two.flags"
     names = [parsed.experiment for parsed in config.parse([suite, "--seeds=0,1"])]
     assert names == ["one-seed0", "one-seed1", "two-seed0", "two-seed1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model=svm", "--augment=jpeg"], "--augment: --model=svm has none"),
+        (["--model=residual", "--dropout=0,0,0"], "--dropout: .*it has --filters, --high_pass"),
+        (["--model=svm_forensic", "--image_size=64"], "--image_size"),
+        (["--high_pass"], "--high_pass: --model=deepfakenet has none"),
+        (["--model=ensemble", "--members=a,b", "--epochs=3"], "--epochs"),
+        (["--model=vgg16", "--vgg16_weights=none", "--head_epochs=3"], "--head_epochs"),
+        (["--optimizer=adam", "--momentum=0.8"], "without --optimizer=sgd"),
+        (["--schedule=cosine", "--plateau_patience=3"], "without --schedule=plateau"),
+        (["--mixup_alpha=1", "--switch_prob=0.3"], "--switch_prob"),
+        (["--teacher_share=0.3"], "without --teacher"),
+    ],
+)
+def test_a_knob_without_effect_is_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        config.parse(["--data_dir=x", *arguments])
+
+
+def test_the_flags_of_an_older_run_name_knobs_of_other_models(tmp_path):
+    text = "--data_dir=x\n--model=svm\n--augment=flip\n--epochs=5\n--experiment=old\n"
+    (tmp_path / "config.flags").write_text(text)
+    parsed = _parse(f"--flagfile={tmp_path}/config.flags")
+    assert parsed == config.Config(data_dir="x", model="svm", experiment="old")
+    assert "augment" not in parsed.to_flags()
+    (tmp_path / "mine.flags").write_text(text)
+    with pytest.raises(UsageError, match=r"mine\.flags, line 3: --augment"):
+        _parse(f"--flagfile={tmp_path}/mine.flags")
+
+
+def test_beside_a_suite_a_knob_holds_for_the_members_that_have_it(suite):
+    first, second = config.parse([f"--flagfile={suite}", "--dropout=0,0,0"])
+    assert first.dropout == ("0", "0", "0") and "dropout" not in second.to_flags()
+    with pytest.raises(UsageError, match="--high_pass: no experiment of the suite has it"):
+        config.parse([f"--flagfile={suite}", "--high_pass"])
+
+
+def _numbers():
+    texts = ("inf", "-inf", "nan", str(2**64), "-1", "", "1e999", "9" * 5000)
+    for name, knob in config.KNOBS.items():
+        if "number" in knob["kind"].allowed and name != "seeds":
+            yield from (
+                (name, text, knob["of"][0])
+                for text in texts
+                if "rate" not in name or text != texts[3]
+            )
+
+
+@pytest.mark.parametrize(("name", "text", "model"), list(_numbers()))
+def test_no_number_is_beyond_its_bounds(name, text, model):
+    flags = ["--data_dir=x", f"--model={model}", f"--{name}={text}"]
+    flags += ["--members=a,b"] if model == "ensemble" else []
+    flags += ["--mixup_alpha=1", "--cutmix_alpha=1"] if name == "switch_prob" else []
+    flags += ["--teacher=a"] if name == "teacher_share" else []
+    with pytest.raises(UsageError, match=f"--{name}=") as error:
+        config.parse(flags)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"\0", b"--flagfile=SELF", b"--suite=SELF"])
+def test_a_flag_file_that_cannot_be_one_is_refused(tmp_path, content):
+    file = tmp_path / "odd.flags"
+    file.write_bytes(content.replace(b"SELF", str(file).encode()))
+    with pytest.raises(UsageError, match=r"odd\.flags"):
+        config.parse([f"--flagfile={file}", "--data_dir=x"])
+    with pytest.raises(UsageError, match="folder"):
+        config.parse([f"--flagfile={tmp_path}", "--data_dir=x"])
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\0b", "-a", ".a", "a" * 250])
+def test_a_name_that_no_folder_or_flag_file_can_hold_is_refused(value):
+    with pytest.raises(UsageError, match="--experiment="):
+        _parse("--data_dir=x", f"--experiment={value}")

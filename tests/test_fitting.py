@@ -30,8 +30,10 @@ def output_dir(tmp_path_factory):
 
 
 def _config(data_dir, output_dir, *more):
-    arguments = [f"--data_dir={data_dir}", f"--output_dir={output_dir}", "--image_size=32"]
-    return config.parse([*arguments, "--epochs=2", "--batch_size=16", *more])[0]
+    arguments = [f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
+    if not {"--model=svm", "--model=svm_forensic", "--model=ensemble"} & set(more):
+        arguments += ["--image_size=32", "--epochs=2", "--batch_size=16"]
+    return config.parse([*arguments, *more])[0]
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +227,9 @@ def test_vgg16_goes_on_from_a_run(fine_tuned, data_dir, output_dir):
     ("first", "message"), [("vgg16", None), ("svm", "is a run of --model=svm")]
 )
 def test_vgg16_goes_on_from_a_run_of_its_suite(data_dir, tmp_path, first, message):
-    (tmp_path / "one.flags").write_text(f"--model={first}\n--vgg16_weights=none")
+    (tmp_path / "one.flags").write_text(
+        f"--model={first}" + ("\n--vgg16_weights=none" if first == "vgg16" else "")
+    )
     (tmp_path / "two.flags").write_text("--model=vgg16\n--vgg16_weights=one")
     suite = f"--suite={tmp_path}/one.flags,{tmp_path}/two.flags"
     configs = config.parse([suite, f"--data_dir={data_dir}", f"--output_dir={tmp_path}/runs"])

@@ -12,23 +12,18 @@ and `degrade` does at most one of them to an image, so that a model still learns
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import tensorflow as tf
 
+from dfk.config.augmentation import PRESETS, STRENGTHS, Step, expand, parse
 from dfk.data import kernels
+from dfk.errors import UsageError
+
+__all__ = ["AUGMENTATIONS", "MOVES", "PRESETS", "Step", "augment", "check", "expand", "parse"]
 
 Augmentation = Callable[[tf.Tensor, float, tf.Tensor], tf.Tensor]
-
-
-class Step(NamedTuple):
-    """One augmentation and its strength, as parsed from `name` or `name=strength`."""
-
-    name: str
-    strength: float
 
 
 def flip(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
@@ -48,7 +43,7 @@ def turn(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     with a `flip` of 1/2 all eight symmetries of a square.
 
     Raises:
-        ValueError: for images that are not square.
+        UsageError: for images that are not square.
     """
     check([Step("turn", probability)], *images.shape[1:3])
     drawn = _uniform(images, seed, ()) / probability
@@ -186,77 +181,19 @@ MOVES = ("flip", "vflip", "turn", "rotate")
 
 # Name -> the function and its strength where none is given.
 AUGMENTATIONS: dict[str, tuple[Augmentation, float]] = {
-    "flip": (flip, 0.5),
-    "vflip": (vflip, 0.5),
-    "turn": (turn, 0.75),
-    "rotate": (rotate, 10.0),
-    "jitter": (jitter, 0.1),
-    "blur": (blur, 2.0),
-    "gaussian": (gaussian, 2.0),
-    "resize": (resize, 0.5),
-    "jpeg": (jpeg, 30.0),
-    "degrade": (degrade, 0.5),
+    function.__name__: (function, STRENGTHS[function.__name__].default)
+    for function in (flip, vflip, turn, rotate, jitter, blur, gaussian, resize, jpeg, degrade)
 }
-
-# What the strength of some is, and its bounds.
-_BOUNDS = {
-    **dict.fromkeys(("vflip", "turn", "degrade"), ("a probability", 0, 1)),
-    "resize": ("the smallest factor", 0, 1),
-    "jpeg": ("the lowest quality", 1, 100),
-}
-
-# Degrading comes last: an image is turned before it is saved, and its pixels stay whole.
-PRESETS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "light": ("flip=0.5", "vflip=0.5"),
-    "forensic": ("flip=0.5", "turn=0.75", "degrade=0.5"),
-    "strong": ("flip=0.5", "turn=0.75", "rotate=10", "jitter=0.1", "degrade=0.8"),
-}
-
-
-def expand(spec: Sequence[str]) -> tuple[str, ...]:
-    """Puts the steps of a preset where its name stands; all else stays as it is."""
-    steps = [PRESETS.get(item.strip(), (item,)) for item in spec]
-    return tuple(itertools.chain.from_iterable(steps))
-
-
-def parse(spec: Sequence[str]) -> tuple[Step, ...]:
-    """Reads `["flip", "rotate=15"]`, or the name of a preset, `["forensic"]`.
-
-    Raises:
-        ValueError: for an unknown name or a strength that is no positive number.
-    """
-    steps = []
-    for item in expand(spec):
-        name, _, strength = item.strip().partition("=")
-        if name in PRESETS:
-            raise ValueError(f"{item!r}: a preset takes no strength; its steps do")
-        if name not in AUGMENTATIONS:
-            raise ValueError(
-                f"no augmentation {name!r}; there are {', '.join(AUGMENTATIONS)}, "
-                f"and the presets {', '.join(PRESETS)}"
-            )
-        try:
-            value = float(strength) if strength else AUGMENTATIONS[name][1]
-        except ValueError:
-            value = math.nan
-        if not 0 < value < math.inf:
-            raise ValueError(f"{item!r}: the strength must be a positive number")
-        what, low, high = _BOUNDS.get(name, ("", 0, math.inf))
-        if not low <= value <= high:
-            raise ValueError(f"{item!r}: the strength is {what}, from {low} to {high}")
-        steps.append(Step(name, value))
-    return tuple(steps)
 
 
 def check(steps: Sequence[Step], height: int, width: int) -> None:
     """Refuses steps that images of this size cannot take.
 
     Raises:
-        ValueError: if they are to be turned and are not square.
+        UsageError: if they are to be turned and are not square.
     """
     if height != width and any(step.name == "turn" for step in steps):
-        raise ValueError(
+        raise UsageError(
             f"the augmentation 'turn' needs square images, these are {width} x {height}; take "
             "flip,vflip instead, or an --image_size"
         )

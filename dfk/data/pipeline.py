@@ -13,6 +13,7 @@ from dfk.data import augment, order
 from dfk.data.catalog import Split
 from dfk.data.decode import decode
 from dfk.data.service import distribute
+from dfk.errors import UsageError
 from dfk.layers import Resizing
 
 # (images, labels, seed) -> (images, labels), as `mixing.make_mixer` gives it.
@@ -77,13 +78,13 @@ def make_dataset(
         a `class_weight`.
 
     Raises:
-        ValueError: for an empty split, images of different sizes without an
+        UsageError: for an empty split, images of different sizes without an
             `image_size`, a crop larger than the images, turns of what is not square, or a
             batch that does not part into equal shares.
     """
     count = len(split)
     if not count:
-        raise ValueError("the split holds no image")
+        raise UsageError("the split holds no image")
     fetch = _fetcher(split, image_size, from_files=bool(service))
     batch_size = min(batch_size, count)
     labels = tf.one_hot(split.labels, classes)
@@ -102,7 +103,7 @@ def make_dataset(
     augment.check(augmentations, height, width)
     part, parts = shard
     if batch_size % parts:
-        raise ValueError(f"batches of {batch_size} images do not part into {parts} equal shares")
+        raise UsageError(f"batches of {batch_size} images do not part into {parts} equal shares")
     share, per_epoch = batch_size // parts, steps_per_epoch(count, batch_size)
     if balanced:
         indices_at = order.balanced(split.labels, seed)
@@ -141,7 +142,7 @@ def _fetcher(split: Split, image_size: int, *, from_files: bool):
     sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1 and not image_size:
         smallest, largest = min(sizes), max(sizes)
-        raise ValueError(
+        raise UsageError(
             f"the images have {len(sizes)} sizes, from {smallest[1]} x {smallest[0]} to "
             f"{largest[1]} x {largest[0]}; choose one with --image_size"
         )
@@ -192,4 +193,4 @@ def _file_reader(split: Split):
 def _check_crop(split: Split, image_size: int, crop: int) -> None:
     smallest = image_size or min(split.images[0].shape[:2])
     if crop > smallest:
-        raise ValueError(f"--train_crop={crop} does not fit images of {smallest} pixels")
+        raise UsageError(f"--train_crop={crop} does not fit images of {smallest} pixels")

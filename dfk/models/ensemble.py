@@ -62,8 +62,9 @@ def Ensemble(  # noqa: N802 -- named as keras.applications names its models
         probabilities, float32 [N, C]. Only the combiner is trainable.
 
     Raises:
-        ValueError: for fewer than two members, members of different classes, a member that
-            is no dfk model, a path without one, or an unknown method.
+        UsageError: for fewer than two members, members of different classes, a member that
+            is no dfk model, or a path without one.
+        ValueError: for an unknown method.
     """
     models = [load_member(member) for member in members]
     class_names = _common_class_names(models)
@@ -168,13 +169,13 @@ def member_weights_of(model: keras.Model) -> dict[str, float]:
 
 def _common_class_names(models: Sequence[keras.Model]) -> tuple[str, ...]:
     if len(models) < 2:
-        raise ValueError(f"an ensemble needs at least 2 members, got {len(models)}")
+        raise UsageError(f"an ensemble needs at least 2 members, got {len(models)}")
     names = [getattr(model.layers[-1], "class_names", None) for model in models]
     if None in names:
-        raise ValueError(f"{models[names.index(None)].name} is no dfk model: it has no class names")
+        raise UsageError(f"{models[names.index(None)].name} is no dfk model: it has no class names")
     if len(set(names)) > 1:
         lists = "; ".join(f"{m.name} has {list(n)}" for m, n in zip(models, names, strict=True))
-        raise ValueError(f"members must agree on the classes: {lists}")
+        raise UsageError(f"members must agree on the classes: {lists}")
     return names[0]
 
 

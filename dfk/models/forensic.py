@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft
 
+from dfk.errors import UsageError
+
 SMALLEST_IMAGE = 8  # Pixels of a side
 BINS = 32  # Of a radial spectrum and of a colour histogram
 _BATCH_VALUES = 2**21  # Of pixels, worked on at a time: what a CPU's cache holds.
@@ -44,7 +46,7 @@ def features(images: Sequence[np.ndarray]) -> np.ndarray:
         residuals, colour histograms.
 
     Raises:
-        ValueError: for an image that is smaller.
+        UsageError: for an image that is smaller.
     """
     result = np.empty((len(images), FEATURES), np.float32)
     sizes: dict[tuple[int, ...], list[int]] = {}
@@ -52,7 +54,7 @@ def features(images: Sequence[np.ndarray]) -> np.ndarray:
         sizes.setdefault(image.shape, []).append(i)
     for shape, indices in sizes.items():
         if min(shape[:2]) < SMALLEST_IMAGE:
-            raise ValueError(
+            raise UsageError(
                 f"an image of {shape[1]} x {shape[0]} pixels is too small for forensic features, "
                 f"which need {SMALLEST_IMAGE} x {SMALLEST_IMAGE}"
             )

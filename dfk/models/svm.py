@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from dfk.errors import UsageError
 from dfk.files import write_atomic
 from dfk.loading import facts, skops_files
 from dfk.loading.refused import Refused, reason, told
@@ -68,11 +69,11 @@ class SVM:
             progress: wraps the list of blocks of the kernel matrix, as `tqdm` does.
 
         Raises:
-            ValueError: for images of several sizes where `kind` compares pixels, images too
+            UsageError: for images of several sizes where `kind` compares pixels, images too
                 small for forensic features, or a class without an image.
         """
         if set(np.unique(labels)) != set(range(len(class_names))):
-            raise ValueError("an SVM needs training images of every class")
+            raise UsageError("an SVM needs training images of every class")
         image_size = images[0].shape[:2] if kind == "svm" else None
         rows = _rows(images, image_size)
         machine = rbf.Machine.fit(rows, labels, penalty=PENALTY[kind], progress=progress)
@@ -85,7 +86,7 @@ class SVM:
             float64 [N, C], as `rbf.Machine.decision` says.
 
         Raises:
-            ValueError: for an image of a size that the machine does not take.
+            UsageError: for an image of a size that the machine does not take.
         """
         scores = np.empty((len(images), len(self.class_names)))
         for block in rbf.blocks(len(images), len(self.machine.mean)):
@@ -100,7 +101,7 @@ class SVM:
             scikit-learn gives a tie of duels to the first class, against its own scores.
 
         Raises:
-            ValueError: for an image of a size that the machine does not take.
+            UsageError: for an image of a size that the machine does not take.
         """
         return softmax(self.decision(images) / self.temperature, axis=1).astype(np.float32)
 
@@ -186,7 +187,7 @@ def _rows(images: Sequence[np.ndarray], image_size: tuple[int, int] | None) -> n
     for image in images:
         if image.shape[:2] != image_size:
             (height, width), (h, w) = image_size, image.shape[:2]
-            raise ValueError(
+            raise UsageError(
                 f"an svm compares pixels: trained on {width} x {height}, it cannot take an "
                 f"image of {w} x {h}; svm_forensic takes any size"
             )

@@ -154,7 +154,7 @@ def set_trainable_from(model: keras.Model, layer: str | None) -> None:
             trains everything, None or "" the head alone.
 
     Raises:
-        ValueError: if the model has no such block or layer.
+        UsageError: if the model has no such block or layer.
     """
     base = [x for x in network_of(model).layers if x.name.startswith("block")]
     first = len(base)
@@ -162,7 +162,7 @@ def set_trainable_from(model: keras.Model, layer: str | None) -> None:
         found = [i for i, x in enumerate(base) if f"{x.name}_".startswith(f"{layer}_")]
         if not found:
             names = ", ".join(x.name for x in base)
-            raise ValueError(f"VGG16 has no block or layer {layer!r}; it has block1-5: {names}")
+            raise UsageError(f"VGG16 has no block or layer {layer!r}; it has block1-5: {names}")
         first = found[0]
     for i, x in enumerate(base):
         x.trainable = i >= first

@@ -1,0 +1,65 @@
+"""What flags may not say together, and what `--class_weight` says of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dfk.config.knobs import KNOBS, Config
+from dfk.config.values import ClassWeight, shown
+from dfk.errors import UsageError
+
+
+def check(config: Config) -> None:
+    """Refuses an experiment whose flags, each right by itself, do not fit each other.
+
+    Raises:
+        UsageError: naming them.
+    """
+    if not config.data_dir:
+        raise UsageError("--data_dir is missing: name the folder with your images, or `demo`")
+    _check_name(config)
+    if config.resume and config.overwrite:
+        raise UsageError("--resume and --overwrite contradict each other")
+    if config.model == "ensemble" and not config.members:
+        raise UsageError("--members and --model=ensemble go together: name the runs to combine")
+    if config.image_size and config.train_crop > config.image_size:
+        raise UsageError(
+            f"--train_crop={config.train_crop} is larger than --image_size={config.image_size}"
+        )
+    if config.feature_draws and (config.data_service or config.strategy != "none"):
+        raise UsageError(
+            "--feature_draws: not with --strategy or --data_service, which make every batch anew"
+        )
+
+
+def _check_name(config: Config) -> None:
+    """A name may come from a flag file, a seed may have made it longer."""
+    try:
+        KNOBS["experiment"]["kind"].read(config.experiment)
+    except ValueError as error:
+        raise UsageError(f"--experiment={shown(config.experiment)}: {error}") from None
+
+
+def class_weights(config: Config) -> dict[str, float]:
+    """`--class_weight` as a dictionary from class names to positive weights.
+
+    Raises:
+        UsageError: for an item that is not class:weight.
+    """
+    return dict(map(ClassWeight().read, config.class_weight))
+
+
+def weight_per_class(config: Config, class_names: Sequence[str]) -> list[float] | None:
+    """`--class_weight` in the order of `class_names`; None where all are alike.
+
+    Raises:
+        UsageError: for a class that is none of them.
+    """
+    given = class_weights(config)
+    unknown = given.keys() - set(class_names)
+    if unknown:
+        raise UsageError(
+            f"--class_weight names {', '.join(sorted(unknown))}; the classes are "
+            f"{', '.join(class_names)}; --class_weight= weighs them alike"
+        )
+    return [given.get(name, 1.0) for name in class_names] if given else None

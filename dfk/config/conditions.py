@@ -1,0 +1,46 @@
+"""What other knobs must be for one to have an effect."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from typing import NamedTuple
+
+if typing.TYPE_CHECKING:
+    from dfk.config.knobs import Config
+
+
+class Needs(NamedTuple):
+    """What must hold for a knob to have an effect.
+
+    Attributes:
+        knobs: those that decide it.
+        hold: whether they let it have one.
+        text: that, in flags.
+    """
+
+    knobs: tuple[str, ...]
+    hold: Callable[[Config], bool]
+    text: str
+
+
+PLATEAU = Needs(("schedule",), lambda c: c.schedule == "plateau", "--schedule=plateau")
+SGD = Needs(("optimizer",), lambda c: c.optimizer == "sgd", "--optimizer=sgd")
+TEACHER = Needs(("teacher",), lambda c: bool(c.teacher), "--teacher")
+BOTH_MIXES = Needs(
+    ("mixup_alpha", "cutmix_alpha"),
+    lambda c: c.mixup_alpha > 0 and c.cutmix_alpha > 0,
+    "--mixup_alpha and --cutmix_alpha",
+)
+GIVEN_WEIGHTS = Needs(
+    ("vgg16_weights",), lambda c: c.vgg16_weights != "none", "--vgg16_weights other than none"
+)
+FIXED_FEATURES = Needs(
+    ("vgg16_weights", "head_epochs", "mixup_alpha", "cutmix_alpha"),
+    lambda c: (
+        not (c.mixup_alpha or c.cutmix_alpha)
+        and (c.model == "rich" or (c.vgg16_weights != "none" and c.head_epochs > 0))
+    ),
+    "a part that stays fixed (VGG16's base needs --vgg16_weights and --head_epochs), and without "
+    "--mixup_alpha and --cutmix_alpha",
+)
