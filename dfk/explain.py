@@ -18,11 +18,13 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from dfk import models
+from dfk.data.limits import Limits
 from dfk.errors import UsageError
 from dfk.inference import Classifier
 from dfk.layers import ConfidenceWeightedAverage, Resizing
 from dfk.text import printable
 
+SIDE = 1024  # Pixels a side that a heat map has at most, so that memory is bounded
 _OPACITY = 0.65  # Of the hottest pixel's colour
 _SIDE = 288  # Pixels that a panel has at least, so that its caption can be read
 _FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
@@ -34,8 +36,8 @@ class Heat(NamedTuple):
     Attributes:
         name: of the model, or of the member of an ensemble.
         weight: its share in the ensemble's answer to this image; 1 for a model by itself.
-        map: float32 [H, W] in 0..1, as large as the image; 1 is what counted most for the label,
-            and all is 0 where nothing spoke for it.
+        map: float32 [H, W] in 0..1, as large as `Explanation.image`; 1 is what counted most for
+            the label, and all is 0 where nothing spoke for it.
     """
 
     name: str
@@ -48,7 +50,10 @@ class Explanation:
     """What a model answers for an image, and where it looked.
 
     Attributes:
-        label, confidence: as `Classifier.predict` gives them.
+        image: what the heat is of, uint8 [H, W, 3], with at most `SIDE` pixels a side: the middle
+            of a larger image or, where the model sees the whole resized, all of it, smaller.
+        part: which part of the image that is, in words; "" for all of it.
+        label, confidence: as `Classifier.predict` gives them, of the whole image.
         heats: the model's, then, for an ensemble, each member's.
     """
 
@@ -56,6 +61,7 @@ class Explanation:
     label: str
     confidence: float
     heats: Sequence[Heat]
+    part: str = ""
 
     def overlay(self) -> np.ndarray:
         """The image under the model's heat, uint8 [H, W, 3]."""
@@ -65,7 +71,8 @@ class Explanation:
         """The image, and a panel for each heat, with label and confidence."""
         caption = printable(f"{self.label}  {self.confidence:.1%}")
         first, *members = self.heats
-        panels = [(self.image, caption), (_overlay(self.image, first.map), first.name)]
+        name = f"{first.name}: {self.part}" if self.part else first.name
+        panels = [(self.image, caption), (_overlay(self.image, first.map), name)]
         panels += [(_overlay(self.image, m.map), f"{m.name}  x {m.weight:.2f}") for m in members]
         drawn = [_panel(pixels, text) for pixels, text in panels]
         strip = Image.new("RGB", (sum(p.width for p in drawn), drawn[0].height))
@@ -101,7 +108,15 @@ class Explainer:
         self._classifier, self._model = classifier, model
         self._members = models.members_of(model)
         self._seen = [i for i, member in enumerate(self._members) if _is_cnn(member)]
-        self._probes = [_probe(self._members[i]) for i in self._seen] or [_probe(model)]
+        networks = [self._members[i] for i in self._seen] or [model]
+        self._probes = [_probe(network) for network in networks]
+        self._resized = [models.smallest_image(network) == 1 for network in networks]
+        self._answers = [_answering(member) for member in self._members]
+
+    @property
+    def limits(self) -> Limits:
+        """What an image may be: the model's limits."""
+        return self._classifier.limits
 
     def explain(self, image: np.ndarray) -> Explanation:
         """Explains the answer to pixels uint8 [H, W, 3].
@@ -116,27 +131,78 @@ class Explainer:
         (found,) = self._classifier.predict(image)
         if found.error:
             raise ValueError(found.error)
-        batch = tf.cast(image[None], tf.float32)
+        window = _middle(image)
+        shown, part = image[window], _part(image, window)
+        if all(self._resized):
+            window, shown, part = (), _smaller(image), ""
         target = int(found.probabilities.argmax())
-        maps = [_enlarged(probe(batch, target).numpy(), image.shape[:2]) for probe in self._probes]
+        maps = [
+            self._map(probe, image, target, window, shown.shape[:2], resized)
+            for probe, resized in zip(self._probes, self._resized, strict=True)
+        ]
         heats = [Heat(self._classifier.name, 1.0, maps[0])]
         if self._members:
-            weights = self._weights(batch)[self._seen]
+            weights = self._weights(image)[self._seen]
             mean = _normalised(np.tensordot(weights, np.stack(maps), 1))
             members = [self._members[i] for i in self._seen]
             names = [member.name.partition("_")[2] or member.name for member in members]
             heats = [Heat(self._classifier.name, 1.0, mean)]
             heats += [Heat(*row) for row in zip(names, weights.tolist(), maps, strict=True)]
-        return Explanation(image, found.label, found.confidence, heats)
+        return Explanation(shown, found.label, found.confidence, heats, part)
 
-    def _weights(self, batch: tf.Tensor) -> np.ndarray:
+    def _map(self, probe, image, target: int, window, size, resized: bool) -> np.ndarray:
+        """The heat of one network for the window: of one that resizes, cut out of the whole."""
+        if not resized:
+            return _enlarged(probe(_batch(image[window]), target).numpy(), size)
+        heat = probe(_batch(image), target).numpy()
+        return (
+            _normalised(_enlarged(heat, image.shape[:2])[window])
+            if window
+            else (_enlarged(heat, size))
+        )
+
+    def _weights(self, image: np.ndarray) -> np.ndarray:
         """The share of each member in the answer to an image, float [M]."""
         combine = models.network_of(self._model).get_layer("combine")
         for layer in combine.layers:
             if isinstance(layer, ConfidenceWeightedAverage):
-                answers = [member(batch, training=False) for member in self._members]
+                answers = [answer(_batch(image)) for answer in self._answers]
                 return np.asarray(layer.weights_for(answers))[0]
         return np.full(len(self._members), 1 / len(self._members))
+
+
+def _batch(image: np.ndarray) -> tf.Tensor:
+    return tf.cast(image[None], tf.float32)
+
+
+def _answering(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The model as a graph: without one, all that its layers answer is held to the end."""
+
+    @tf.function(reduce_retracing=True)
+    def answer(images: tf.Tensor) -> tf.Tensor:
+        return model(images, training=False)
+
+    return answer
+
+
+def _middle(image: np.ndarray) -> tuple[slice, ...]:
+    """Where the middle of an image is, with at most `SIDE` pixels a side."""
+    starts = [max(0, side - SIDE) // 2 for side in image.shape[:2]]
+    return tuple(slice(start, start + SIDE) for start in starts)
+
+
+def _part(image: np.ndarray, window: tuple[slice, ...]) -> str:
+    height, width = image.shape[:2]
+    if max(height, width) <= SIDE:
+        return ""
+    (top, left), (h, w) = (at.start for at in window), image[window].shape[:2]
+    return f"{w} x {h} pixels from ({left}, {top}), the middle of {width} x {height}"
+
+
+def _smaller(image: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(image)
+    picture.thumbnail((SIDE, SIDE))
+    return np.asarray(picture)
 
 
 def _probe(model: keras.Model) -> Callable[[tf.Tensor, int], tf.Tensor]:

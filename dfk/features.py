@@ -119,10 +119,10 @@ def _as_images(features: np.ndarray) -> list[np.ndarray]:
 
 def _check_features_fit(config: Config, data: Catalog, width: int) -> None:
     images = len(data.splits["train"]) * (1 + config.feature_draws) + len(data.splits["holdout"])
-    needed, there = 4 * images * width, hardware.memory_bytes()
+    needed, there = 4 * images * width, hardware.available_bytes()
     if needed > there / 2:
         raise UsageError(
-            f"the features of {images} images need {needed / 2**30:.0f} GiB; this machine has "
+            f"the features of {images} images need {needed / 2**30:.0f} GiB; available are "
             f"{there / 2**30:.0f} GiB. Fewer --feature_draws or images (--limit) need less."
         )
 

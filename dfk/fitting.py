@@ -231,11 +231,11 @@ def _fit_svm(config: Config, data: Catalog) -> Fitted:
 
 
 def _check_kernel_fits(images: int) -> None:
-    needed, there = 8 * images**2, hardware.memory_bytes()
+    needed, there = 8 * images**2, hardware.available_bytes()
     if needed > there / 2:
         raise UsageError(
-            f"an SVM of {images} images needs {needed / 2**30:.0f} GiB for its kernel matrix; this "
-            f"machine has {there / 2**30:.0f} GiB. --limit takes fewer images."
+            f"an SVM of {images} images needs {needed / 2**30:.0f} GiB for its kernel matrix; "
+            f"available are {there / 2**30:.0f} GiB. --limit takes fewer images."
         )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from dfk import backend
 
@@ -37,11 +41,54 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory_bytes() -> float:
-    """Main memory of this machine; infinite where the system does not tell."""
-    if not hasattr(os, "sysconf"):
-        return float("inf")
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def available_bytes() -> float:
+    """Main memory that this process may still take: of the machine, its container and its shell."""
+    return max(0, min(psutil.virtual_memory().available, _left_in_cgroup(), _left_to_process()))
+
+
+def _left_to_process() -> float:
+    """What `ulimit -v` leaves; infinite without."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    used = psutil.Process().memory_info().vms
+    return math.inf if limit == resource.RLIM_INFINITY else limit - used
+
+
+def _left_in_cgroup(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """What the groups leave that this process is in; infinite without limits."""
+    left = math.inf
+    for group in _cgroups(root):
+        for limit, usage, cache in (
+            ("memory.max", "memory.current", "inactive_file "),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
+        ):
+            try:
+                most, used = (group / limit).read_text().strip(), int((group / usage).read_text())
+                stat = (group / "memory.stat").read_text().splitlines()
+            except (OSError, ValueError):
+                continue
+            if most != "max":  # The system gives the cache of files back when it is asked.
+                cached = sum(int(x.removeprefix(cache)) for x in stat if x.startswith(cache))
+                left = min(left, int(most) - used + cached)
+    return left
+
+
+def _cgroups(root: Path) -> Iterator[Path]:
+    """The folders of the groups of memory, versions 1 and 2, that this process is in."""
+    yield from (root, root / "memory")  # What a container shows of itself
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            top = root / controllers
+            group = top / path.lstrip("/")
+            yield from (folder for folder in (group, *group.parents) if top in folder.parents)
 
 
 def gpus() -> list[str]:

@@ -18,19 +18,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from dfk import hardware, runs, shipped
+from dfk import runs, shipped
 from dfk.batching import by_size, in_threads, windows
 from dfk.columns import UNKNOWN
+from dfk.data import decode
+from dfk.data.limits import Limits
 from dfk.data.pixels import Image, pixels_of
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
 
 SAVED_MODEL = "saved_model"  # The folder of a run that holds its versions
 BATCH_SIZE = 32
-
-# Of images that a model takes at their own size: pixels of a call beside the first image's,
-# and bytes that a pixel takes in the layers of a CNN (350 measured in DeepFakeNet).
-_CALL_PIXELS, _BYTES_PER_PIXEL = 2**22, 400
 
 
 class Prediction(NamedTuple):
@@ -63,6 +61,7 @@ class Classifier:
         thresholds: named numbers that the model carries, as `dfk.evaluation.conformal`
             chooses them; those of sets are C, in the order of the classes.
         model: the `keras.Model` or `dfk.models.SVM`; None for a SavedModel.
+        limits: what an image may be.
     """
 
     path: Path
@@ -71,6 +70,7 @@ class Classifier:
     input_size: tuple[int, int] | None = None
     thresholds: Mapping[str, float | Sequence[float]] = dataclasses.field(default_factory=dict)
     model: Any = None
+    limits: Limits = Limits()  # noqa: RUF009 -- nobody changes it
 
     @property
     def run_dir(self) -> Path:
@@ -170,7 +170,7 @@ class Classifier:
         """
         bounds = self.bounds(min_confidence, unknown)
         resize = _resizer(self.input_size)
-        decoded = in_threads(lambda image: pixels_of(image, resize), images)
+        decoded = in_threads(lambda image: pixels_of(image, resize, self.limits), images)
         for window in windows(decoded, batch_size):
             answers = self._answer(window, batch_size)
             yield [self._prediction(answer, bounds) for answer in answers]
@@ -203,13 +203,28 @@ class Classifier:
         answers = list(window)
         for indices in by_size(window):
             height, width, _ = window[indices[0]].shape
-            step = max(1, min(batch_size, _CALL_PIXELS // (height * width)))
+            step = self.limits.at_once(height, width, batch_size)
             for start in range(0, len(indices), step):
                 batch = indices[start : start + step]
-                found = _call(self.answer, np.stack([window[i] for i in batch]))
+                found = self._call([window[i] for i in batch])
                 for place, i in enumerate(batch):
                     answers[i] = found if isinstance(found, str) else found[place]
         return answers
+
+    def _call(self, images: list[np.ndarray]) -> list[np.ndarray] | str:
+        """The model's answers to images of one size, or why it has none for that size."""
+        height, width, _ = images[0].shape
+        cannot = f"the model cannot take an image of {width} x {height} pixels"
+        try:
+            probabilities = self.answer(np.stack(images))
+        except ValueError as error:  # An SVM says what it needs.
+            return f"{cannot}: {error}"
+        except (MemoryError, tf.errors.OpError) as error:
+            memory = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
+            return f"{cannot}" + (": there is not enough memory" if memory else "")
+        if not np.isfinite(probabilities).all():
+            return cannot
+        return list(probabilities)
 
     def _prediction(self, answer: np.ndarray | str, bounds: tuple[float, float]) -> Prediction:
         if isinstance(answer, str):
@@ -298,11 +313,13 @@ def _load_svm(path: Path) -> Classifier:
     from dfk.models import SVM
 
     svm = SVM.load(path)
-    return Classifier(path, svm.class_names, svm.predict, thresholds=svm.thresholds, model=svm)
+    limits = Limits(bytes_per_pixel=svm.bytes_per_pixel)
+    known = {"thresholds": svm.thresholds, "model": svm, "limits": limits}
+    return Classifier(path, svm.class_names, svm.predict, **known)
 
 
 def _load_keras(path: Path) -> Classifier:
-    from dfk import layers
+    from dfk import layers, models
     from dfk.loading import keras_files
 
     model = keras_files.load(path)
@@ -315,6 +332,7 @@ def _load_keras(path: Path) -> Classifier:
         input_size=sizes[0] if sizes else None,
         thresholds=head.thresholds,
         model=model,
+        limits=Limits(models.smallest_image(model), models.bytes_per_pixel(model)),
     )
 
 
@@ -345,7 +363,8 @@ def _load_saved_model(folder: Path) -> Classifier:
 
     loaded, known = saved_models.load(folder)
     answer = functools.partial(_serve, loaded)
-    return Classifier(folder, known["class_names"], answer, thresholds=known["thresholds"])
+    more = {"thresholds": known["thresholds"], "limits": known["limits"]}
+    return Classifier(folder, known["class_names"], answer, **more)
 
 
 def _serve(loaded: Any, images: np.ndarray) -> np.ndarray:
@@ -363,22 +382,3 @@ def _resizer(size: tuple[int, int] | None) -> Callable[[np.ndarray], np.ndarray]
 
     resize = Resizing(*size)
     return lambda pixels: np.asarray(resize(pixels[None]))[0]
-
-
-def _call(answer: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> list[np.ndarray] | str:
-    """The model's answers to images of one size, or why it has none for that size."""
-    height, width = images.shape[1:3]
-    cannot = f"the model cannot take an image of {width} x {height} pixels"
-    needed = height * width * _BYTES_PER_PIXEL
-    if needed > hardware.memory_bytes() / 2:
-        return f"{cannot}: it would need about {needed / 2**30:.0f} GiB of memory"
-    try:
-        probabilities = answer(images)
-    except ValueError as error:  # An SVM says what it needs.
-        return f"{cannot}: {error}"
-    except (MemoryError, tf.errors.OpError) as error:
-        memory = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
-        return f"{cannot}" + (": there is not enough memory" if memory else "")
-    if not np.isfinite(probabilities).all():
-        return cannot
-    return list(probabilities)

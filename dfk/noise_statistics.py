@@ -37,6 +37,7 @@ class NoiseStatistics(keras.layers.Layer):
     """
 
     SMALLEST_IMAGE = 8  # Pixels a side
+    BYTES_PER_PIXEL = 250  # Of memory while it measures, with 2 to 32 threads
     FEATURES = 3 * BINS + 3 * 2 * len(_ORDERS) * 3 + 3 * BINS + _BRIGHTNESSES * _STRENGTHS
 
     def __init__(self, **kwargs: Any):

@@ -16,7 +16,7 @@ from dfk import models
 from dfk.data import decode
 from dfk.data.pixels import pixels_of
 from dfk.description import sizes_of
-from dfk.explain import Explainer, Explanation, can_explain
+from dfk.explain import Explainer, can_explain
 from dfk.inference import Classifier, Prediction
 
 # Below it, a calibrated model expects to be wrong more often than right.
@@ -87,30 +87,32 @@ class Page:
 
         Never raises for what the bytes are: a broken file is a `prediction.error`.
         """
-        pixels = pixels_of(data)
+        pixels = pixels_of(data, limits=self._classifier.limits)
         if isinstance(pixels, str):
             classes = len(self._classifier.class_names)
             return Shown(Prediction("", 0.0, np.zeros(classes, np.float32), pixels))
         (found,) = self._classifier.predict(pixels)
         if found.error:
             return Shown(found)
-        heat, no_heat = self._heat(pixels)
+        heat, no_heat, part = self._heat(pixels)
         named = zip(self._classifier.class_names, found.probabilities.tolist(), strict=True)
         return Shown(
-            found, pixels, dict(named), heat, no_heat, tuple(self._warnings(pixels, found))
+            found, pixels, dict(named), heat, no_heat, (*self._warnings(pixels, found), *part)
         )
 
-    def _heat(self, pixels: np.ndarray) -> tuple[np.ndarray | None, str]:
+    def _heat(self, pixels: np.ndarray) -> tuple[np.ndarray | None, str, list[str]]:
+        """The heat, or why there is none, and what to say of it."""
         if self._explainer is None:
-            return None, self._no_heat
+            return None, self._no_heat, []
         try:
             explanation = self._explainer.explain(pixels)
             if explanation.heats[0].map.any():
-                return _overlay(explanation), ""
+                part = f"The heat map is of a part: {explanation.part}."
+                return explanation.overlay(), "", [part] * bool(explanation.part)
         except (MemoryError, tf.errors.ResourceExhaustedError):
             # Gradients take several times the memory of the answer, which did succeed.
-            return None, "No heat map: there is not enough memory for one of this image."
-        return None, "No heat map: nowhere in the image did Grad-CAM find a part for the label."
+            return None, "No heat map: there is not enough memory for one of this image.", []
+        return None, "No heat map: nowhere in the image did Grad-CAM find a part for the label.", []
 
     def _warnings(self, pixels: np.ndarray, found: Prediction):
         height, width, _ = pixels.shape
@@ -132,15 +134,6 @@ def smaller(pixels: np.ndarray) -> Image.Image:
     image = Image.fromarray(pixels)
     image.thumbnail((SIDE, SIDE))
     return image
-
-
-def _overlay(explanation: Explanation) -> np.ndarray:
-    """Drawn at the size that is shown: each of a photograph's pixels would take 80 bytes."""
-    image, heat = smaller(explanation.image), explanation.heats[0]
-    if image.size != heat.map.shape[::-1]:
-        resized = Image.fromarray(heat.map).resize(image.size, Image.Resampling.BILINEAR)
-        heat = heat._replace(map=np.asarray(resized))
-    return dataclasses.replace(explanation, image=np.asarray(image), heats=[heat]).overlay()
 
 
 def _explainer(classifier: Classifier) -> tuple[Explainer | None, str]:

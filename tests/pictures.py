@@ -67,3 +67,13 @@ BROKEN = {
     # Within the size of a PNG that decodes, but over the limit: 243 MB of pixels in 240 KB
     "81 megapixels": png(9_000, 9_000, bytes(9_000 * (1 + 3 * 9_000))),
 }
+
+
+def jpeg_that_claims(width, height):
+    """A JPEG of 1.2 kB that TensorFlow decodes, grey, at the size that it claims."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG")
+    data = file.getvalue()
+    size = data.index(b"\xff\xc0") + 5
+    sides = struct.pack(">HH", height, width)
+    return data[:size] + sides + data[size + 4 :] + bytes(1200 - len(data))

@@ -207,3 +207,42 @@ def test_a_refused_call_leaves_no_folder(bright, tmp_path, capsys):
     arguments = [str(tmp_path / "empty"), f"--output_dir={tmp_path / 'out'}"]
     assert cli.main(["explain", str(bright.path), *arguments]) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_heat_of_a_large_image_is_of_its_middle_and_the_answer_of_all(bright, tmp_path, capsys):
+    image = np.zeros((1100, 2000, 3), np.uint8)
+    image[500:600, 950:1050] = 255
+    image[:30, :30] = 255  # Outside of the middle
+    found = explain.Explainer(bright).explain(image)
+    assert found.image.shape == (1024, 1024, 3) and found.heats[0].map.shape == (1024, 1024)
+    np.testing.assert_array_equal(found.image, image[38:1062, 488:1512])
+    assert found.part == "1024 x 1024 pixels from (488, 38), the middle of 2000 x 1100"
+    (answer,) = bright.predict(image)
+    assert (found.label, found.confidence) == (answer.label, answer.confidence)
+    hot = np.argwhere(found.heats[0].map > 0.9)
+    assert (hot >= 400).all() and (hot <= 600).all()
+    Image.fromarray(image).save(tmp_path / "large.png")
+    arguments = [str(bright.path), str(tmp_path / "large.png"), f"--output_dir={tmp_path}/out"]
+    assert cli.main(["explain", *arguments]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["part"] == found.part and row["error"] == ""
+
+
+def test_a_model_that_resizes_shows_all_of_a_large_image_smaller(tmp_path):
+    resizing = _load(_network(input_shape=(16, 16, 3)), tmp_path / "resizing.keras")
+    found = explain.Explainer(resizing).explain(np.zeros((500, 2048, 3), np.uint8))
+    assert found.image.shape == (250, 1024, 3) and found.part == ""
+    assert found.heats[0].map.shape == (250, 1024)
+
+
+def test_a_member_that_resizes_looks_at_all_of_what_is_shown_in_part(tmp_path):
+    members = [_network(seed=1), _network(seed=2, input_shape=(16, 16, 3))]
+    both = _load(models.Ensemble(members), tmp_path / "both.keras")
+    found = explain.Explainer(both).explain(np.zeros((40, 1200, 3), np.uint8))
+    assert {heat.map.shape for heat in found.heats} == {(40, 1024)} and "(88, 0)" in found.part
+
+
+def test_what_there_is_no_memory_for_is_not_explained(bright, monkeypatch):
+    monkeypatch.setattr("dfk.hardware.available_bytes", lambda: 2**16)
+    with pytest.raises(ValueError, match="are available"):
+        explain.Explainer(bright).explain(np.zeros((300, 300, 3), np.uint8))

@@ -163,7 +163,7 @@ def test_draws_are_crops_and_those_that_do_not_fit_are_refused(data_dir, tmp_pat
 
 
 def test_features_that_do_not_fit_into_memory_are_refused_first(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(hardware, "memory_bytes", lambda: 8 * 2**30)
+    monkeypatch.setattr(hardware, "available_bytes", lambda: 8 * 2**30)
     flags = ["--flagfile=configs/rich.flags", "--feature_draws=10000", "--augment=flip"]
     settings = _config(data_dir, tmp_path, *flags)
     with pytest.raises(UsageError, match="this machine has 8 GiB"):
@@ -289,7 +289,7 @@ def test_class_weights_of_unknown_classes_are_refused_and_leave_no_run(data_dir,
 
 
 def test_a_kernel_matrix_that_does_not_fit_is_refused(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("dfk.hardware.memory_bytes", lambda: 2 * 8 * 50**2)
+    monkeypatch.setattr("dfk.hardware.available_bytes", lambda: 2 * 8 * 50**2)
     with pytest.raises(UsageError, match="an SVM of 54 images needs"):
         training.run(_config(data_dir, tmp_path, "--model=svm"))
 

@@ -1,8 +1,10 @@
 """What a classifier answers, for every kind of model and of input."""
 
+import dataclasses
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -13,9 +15,10 @@ from PIL import Image
 
 import dfk
 from dfk import batching, inference, models
-from dfk.data import decode
+from dfk.data.limits import Limits
 from dfk.errors import UsageError
 from tests.datasets import save, texture
+from tests.pictures import jpeg_that_claims
 
 CLASSES = ("gan", "real life", "vae")
 
@@ -109,19 +112,44 @@ def test_an_image_too_small_or_too_large_for_a_network_is_an_error(folder, monke
     native = dfk.load(folder / "native.keras")
     images = [np.zeros(shape, np.uint8) for shape in [(1, 1, 3), (16, 16, 3), (1, 20_000, 3)]]
     errors = [prediction.error for prediction in native.predict(images)]
-    assert errors[0] == "the model cannot take an image of 1 x 1 pixels"
+    assert errors[0] == "the model cannot take an image of 1 x 1 pixels: it needs 4 a side"
     assert errors[1] == "" and "20000 x 1 pixels" in errors[2]
     resized = dfk.load(folder / "resizing.keras").predict(images)
     assert [prediction.error for prediction in resized] == ["", "", ""]
-    monkeypatch.setattr(inference.hardware, "memory_bytes", lambda: 2**20)
+    monkeypatch.setattr("dfk.hardware.available_bytes", lambda: 2**19)
     (prediction,) = native.predict(np.zeros((100, 100, 3), np.uint8))
-    assert "100 x 100 pixels: it would need" in prediction.error
+    assert re.fullmatch(
+        r"100 x 100 pixels would need about 0\.0 GiB with this model, 0\.0 GiB are available; crop "
+        "the image, or free memory",
+        prediction.error,
+    )
 
 
-def test_more_pixels_than_any_image_may_have(folder, monkeypatch):
-    monkeypatch.setattr(decode, "MAX_PIXELS", 99)
-    (prediction,) = dfk.load(folder / "resizing.keras").predict(np.zeros((10, 10, 3), np.uint8))
-    assert prediction.error == "10 x 10 pixels, more than 50 megapixels"
+def test_more_pixels_than_any_image_may_have(folder):
+    native = dfk.load(folder / "resizing.keras")
+    limited = dataclasses.replace(native, limits=native.limits._replace(max_pixels=99))
+    (prediction,) = limited.predict(np.zeros((10, 10, 3), np.uint8))
+    assert prediction.error == "10 x 10 pixels, more than 0 megapixels"
+
+
+def test_what_there_is_no_memory_for_is_refused_by_its_header(folder, monkeypatch):
+    claims = jpeg_that_claims(7000, 7000)
+    monkeypatch.setattr("dfk.hardware.available_bytes", lambda: 2**31)
+    monkeypatch.setattr("dfk.data.decode.reason", lambda data: pytest.fail("it was decoded"))
+    native = dfk.load(folder / "native.keras")
+    good = folder / "1.png"
+    found = native.predict([good, claims, good])
+    assert "7000 x 7000 pixels would need about" in found[1].error
+    assert "2.0 GiB are available" in found[1].error
+    assert [found[0].error, found[2].error] == ["", ""]
+
+
+def test_a_call_takes_as_many_images_as_share_its_memory(monkeypatch):
+    limits = Limits(bytes_per_pixel=1000)
+    assert limits.at_once(1024, 1024, 32) == 1 and limits.at_once(100, 100, 32) == 32
+    assert limits.at_once(512, 512, 32) == 4
+    monkeypatch.setattr("dfk.hardware.available_bytes", lambda: 2**20)
+    assert limits.at_once(512, 512, 32) == 1
 
 
 def test_less_than_min_confidence_is_unknown(network, folder):

@@ -2,7 +2,9 @@
 
 For an ensemble there is a panel for the whole and one for each member, with the weight that the
 ensemble gave it on this image. MODEL is a run of a CNN or of an ensemble, or its .keras file. A
-heat map shows what counted for the label; it does not prove that the label is right.
+heat map shows what counted for the label; it does not prove that the label is right. Of an image of
+more than 1,024 pixels a side that a model sees at its own size, it is of the middle: the column
+`part` and the picture say so. The label is the whole image's.
 
 Examples:
   dfk explain runs/ensemble photo.png
@@ -44,12 +46,12 @@ def main(arguments: list[str]) -> int:
 
     check_free(options.output_dir, {_PICTURES: _MARK})
     explainer = Explainer(inference.load(options.model))
-    _print("path", "label", "confidence", "picture", "error")
+    _print("path", "label", "confidence", "picture", "error", "part")
     bad = count = 0
     for source in Bar(_found(options), desc="explain", unit=" images"):
         row = _row(explainer, source, options.output_dir, count)
         _print(source.name, *row)
-        count, bad = count + 1, bad + bool(row[-1])
+        count, bad = count + 1, bad + bool(row[3])
     if not count:
         raise DfkError(f"there is no image in {', '.join(options.images)}")
     if bad:
@@ -73,22 +75,22 @@ def _found(options: argparse.Namespace) -> Iterator:
             yield source
 
 
-def _row(explainer, source, folder: Path, number: int) -> tuple[str, str, str, str]:
-    """Label, confidence, picture and error of one image; its picture is written."""
+def _row(explainer, source, folder: Path, number: int) -> tuple[str, ...]:
+    """Label, confidence, picture, error and part of one image; its picture is written."""
     from dfk.data.pixels import pixels_of
     from dfk.files import write_atomic
 
-    pixels = pixels_of(source.image)
+    pixels = pixels_of(source.image, limits=explainer.limits)
     try:
         if isinstance(pixels, str):
             raise ValueError(pixels)
         found = explainer.explain(pixels)
     except ValueError as error:
-        return "", "", "", str(error)
+        return "", "", "", str(error), ""
     path = folder / file_name(f"{number:04}-", Path(source.name).stem, ".png")
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, _png(found.picture()))
-    return found.label, f"{found.confidence:.6f}", valid(str(path)), ""
+    return found.label, f"{found.confidence:.6f}", valid(str(path)), "", found.part
 
 
 def _png(picture) -> bytes:

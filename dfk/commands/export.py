@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> int:
         precision=options.precision,
         fold=not options.no_fold,
         keep_versions=options.keep_versions,
+        max_pixels=int(options.max_megapixels * 1e6),
     )
     print(export.summary(exported, options.precision))
     return 0
@@ -74,8 +75,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="leave BatchNormalization beside the convolutions instead of inside them",
     )
+    parser.add_argument(
+        "--max_megapixels",
+        type=float,
+        default=0,
+        help="largest image that is answered, at most 50; by default what takes 4 GiB of memory",
+    )
     options = parser.parse_args(arguments)
-    names = ("output_dir", "precision", "keep_versions", "no_fold")
+    if not 0 <= options.max_megapixels <= 50 or 0 < options.max_megapixels < 1e-6:
+        parser.error("--max_megapixels is more than 0 and at most 50")
+    names = ("output_dir", "precision", "keep_versions", "no_fold", "max_megapixels")
     given = [f"--{name}" for name in names if getattr(options, name) != parser.get_default(name)]
     if options.compact and given:
         parser.error(f"--compact writes no SavedModel: leave out {', '.join(given)}")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dfk.data import decode
+from dfk.data.limits import Limits
 from dfk.data.sources import Unreadable
 
 # A path, the bytes of an image file, pixels uint8 [H, W, 3], or why there is none of these
@@ -19,13 +20,18 @@ _MAX_FILE_BYTES = 2**30
 
 
 def pixels_of(
-    image: Image, resize: Callable[[np.ndarray], np.ndarray] | None = None
+    image: Image,
+    resize: Callable[[np.ndarray], np.ndarray] | None = None,
+    limits: Limits = Limits(),  # noqa: B008 -- nobody changes it
 ) -> np.ndarray | str:
-    """Decodes, and resizes, one image to [H, W, 3], or says why that cannot be."""
+    """Decodes, and resizes, one image to [H, W, 3], or says why that cannot be.
+
+    What is beyond the `limits` is refused by its header.
+    """
     if isinstance(image, Unreadable):
         return str(image)
     if isinstance(image, np.ndarray):
-        error = _fault(image)
+        error = _fault(image) or limits.refusal(*image.shape[:2])
         if error:
             return error
     else:
@@ -35,9 +41,13 @@ def pixels_of(
             # A path that holds a null byte is a ValueError.
             return f"cannot be read: {getattr(error, 'strerror', None) or error}"
         try:
-            image = decode.decode(data).numpy()
+            image = decode.decode(data, limits.most_pixels()).numpy()
         except decode.FAILURES:
-            return decode.reason(data) or "could not be decoded at first, try again"
+            return _refusal(data, limits) or "could not be decoded at first, try again"
+        except MemoryError:
+            return "there is not enough memory to decode it"
+        if error := limits.refusal(*image.shape[:2]):
+            return error
     return resize(image) if resize else image
 
 
@@ -57,7 +67,14 @@ def _read(path: str | os.PathLike) -> bytes:
 def _fault(pixels: np.ndarray) -> str:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         return f"expected pixels uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}"
-    height, width, _ = pixels.shape
-    if height * width > decode.MAX_PIXELS:
-        return f"{width} x {height} pixels, more than 50 megapixels"
     return ""
+
+
+def _refusal(data: bytes, limits: Limits) -> str:
+    """Why an image file is not decoded; a limit first, for `reason` would decode it."""
+    try:
+        height, width = (int(side) for side in decode.size(data))
+    except decode.FAILURES:
+        height = width = 0
+    within = height * width <= limits.most_pixels()
+    return decode.reason(data) if within else limits.refusal(height, width)

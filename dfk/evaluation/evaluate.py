@@ -10,8 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from dfk import columns, jax_devices, records, runs
+from dfk import columns, jax_devices, models, records, runs
 from dfk.data.catalog import Split
+from dfk.data.limits import Limits
 from dfk.data.pipeline import make_dataset
 from dfk.evaluation.report import TRAIN, Mistake, write_report
 from dfk.explain import Explainer, can_explain
@@ -25,23 +26,25 @@ _MISTAKES = 3  # Of each class
 def predict(model: keras.Model, split: Split, *, batch_size: int, progress: str = "") -> np.ndarray:
     """Runs a model over a split at the images' own sizes; returns what it answers, [N, C].
 
-    Images of one size share batches, the last one as small as it is. The model itself
-    resizes, as it does in serving. A bar named `progress` shows how far it is.
+    Images of one size share batches, as far as memory goes, the last one as small as it is. The
+    model itself resizes, as it does in serving. A bar named `progress` shows how far it is.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, image in enumerate(split.images):
         groups.setdefault(image.shape, []).append(i)
     classes = model.output_shape[-1]
+    limits = Limits(bytes_per_pixel=models.bytes_per_pixel(model))
     answers = np.zeros((len(split), classes), np.float32)
     with Bar(total=len(split), desc=progress, unit=" images", disable=not progress) as bar:
         count = keras.callbacks.LambdaCallback(
             on_predict_batch_end=lambda _, logs: bar.update(len(logs["outputs"]))
         )
-        for indices in groups.values():
+        for (height, width, _), indices in groups.items():
+            size = limits.at_once(height, width, batch_size)
             answers[indices] = np.concatenate(
                 [
                     model.predict(
-                        make_dataset(split=part, classes=classes, batch_size=batch_size),
+                        make_dataset(split=part, classes=classes, batch_size=size),
                         verbose=0,
                         callbacks=[count],
                     )

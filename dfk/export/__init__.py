@@ -31,11 +31,13 @@ class Exported(NamedTuple):
         folder: of the version, `<output_dir>/<number>`.
         difference: the largest between a probability of it and of the trained model.
         images: how many images were compared.
+        max_pixels: of the largest image that it answers.
     """
 
     folder: Path
     difference: float
     images: int
+    max_pixels: int
 
 
 class DifferenceError(DfkError):
@@ -49,6 +51,7 @@ def export(
     precision: str = "float32",
     fold: bool = True,
     keep_versions: int = 0,
+    max_pixels: int = 0,
 ) -> Exported:
     """Writes the next version of a model as a SavedModel that TF Serving loads.
 
@@ -62,6 +65,7 @@ def export(
             are float32 always.
         fold: whether BatchNormalization is folded into the convolutions.
         keep_versions: how many of the newest versions stay; 0 keeps all.
+        max_pixels: of the largest image that it answers; 0 for what takes 4 GiB of memory.
 
     Raises:
         UsageError: if `source` is no model that can be exported, or the folder holds files of
@@ -80,6 +84,7 @@ def export(
     model = _load(file)
     examples = check.examples(run_dir)
     made = dense(model, precision=precision, fold=fold)
+    served = Served(made, models.class_names_of(model), max_pixels)
 
     output_dir.mkdir(parents=True, exist_ok=True)
     # Hidden: a server that polls the folder takes only names that are numbers.
@@ -87,13 +92,13 @@ def export(
         # Inside the scratch folder, which is private, it gets the permissions of the umask.
         draft = scratch / "draft"
         try:
-            Served(made, models.class_names_of(model)).save(draft)
+            served.save(draft)
         except tf.errors.OpError as error:  # A full disk, for TensorFlow is no OSError.
             raise DfkError(f"{output_dir} cannot be written: {error.message}") from error
         difference = check.largest_difference(model, draft, examples)
         _refuse_above(TOLERANCE[precision], difference, precision, fold)
         facts = {
-            **serving_files.describe(name, model, made),
+            **serving_files.describe(name, model, made, served.max_pixels),
             "precision": precision,
             "folded": fold,
             "largest_difference": difference,
@@ -102,7 +107,7 @@ def export(
         folder = _publish(draft, output_dir)
     serving_files.write_beside(output_dir, facts)
     _prune(output_dir, keep_versions)
-    return Exported(folder, difference, len(examples))
+    return Exported(folder, difference, len(examples), served.max_pixels)
 
 
 def _default_folder(file: Path, run_dir: Path | None) -> Path:
@@ -119,6 +124,8 @@ def summary(exported: Exported, precision: str) -> str:
         f"exported  {printable(str(exported.folder))}\n"
         f"largest difference from the trained model {exported.difference:.2g} on "
         f"{exported.images} images, of {TOLERANCE[precision]:g} allowed\n"
+        f"largest image it answers: {round(exported.max_pixels / 1e6, 2):g} megapixels "
+        "(--max_megapixels)\n"
         f"how to serve it  {printable(str(exported.folder.parent / 'README.md'))}"
     )
 

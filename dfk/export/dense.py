@@ -24,12 +24,14 @@ class Dense(NamedTuple):
         resizes: for each size that the model's networks take, the layer that makes it; None
             where images keep their own.
         smallest: least pixels a side of an image.
+        bytes_per_pixel: of memory, from an image's file to the answer.
         function: takes an image batch float32 [N, H, W, 3] in 0..255 per size, in their order;
             answers probabilities, float32 [N, C].
     """
 
     resizes: dict[Size, Resizing | None]
     smallest: int
+    bytes_per_pixel: float
     function: tf.types.experimental.PolymorphicFunction
 
 
@@ -52,7 +54,8 @@ def dense(model: keras.Model, *, precision: str, fold: bool) -> Dense:
 
     signature = [tf.TensorSpec([None, *_sides(size), 3], tf.float32) for size in sizes]
     function = tf.function(function, input_signature=signature, autograph=False)
-    return Dense(resizes, models.smallest_image(model), function)
+    costs = models.smallest_image(model), models.bytes_per_pixel(model)
+    return Dense(resizes, *costs, function)
 
 
 def _answer(model: keras.Model, resizes: dict, **options) -> _Answer:

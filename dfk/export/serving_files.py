@@ -57,12 +57,14 @@ answer = {{k: tf.make_ndarray(v) for k, v in stub.Predict(request, timeout=60).o
 for row in zip(sys.argv[1:], answer["label"], answer["confidence"], answer["valid"]):
     print(*row)
 ```
-Classes: {names}. `valid` is false where an image cannot be read. Signature `serve_images` takes \
-pixels; a server that batches fails requests of different sizes there, `serving_default` does not.
+Classes: {names}. `valid` is false where an image cannot be read, or \
+has more than {megapixels:g} megapixels (`dfk export --max_megapixels`). Signature \
+`serve_images` takes pixels; a server that batches fails requests of different sizes there, \
+`serving_default` does not.
 """
 
 
-def describe(name: str, model: keras.Model, dense: Dense) -> dict[str, Any]:
+def describe(name: str, model: keras.Model, dense: Dense, max_pixels: int) -> dict[str, Any]:
     """What `dfk.json` says of a model; an image size of null is the image's own."""
     head = model.layers[-1]
     return {
@@ -71,7 +73,8 @@ def describe(name: str, model: keras.Model, dense: Dense) -> dict[str, Any]:
         "class_names": list(models.class_names_of(model)),
         "image_sizes": [list(size) if size else None for size in dense.resizes],
         "smallest_image": dense.smallest,
-        "max_pixels": decode.MAX_PIXELS,
+        "max_pixels": max_pixels,
+        "bytes_per_pixel": round(dense.bytes_per_pixel),
         "temperature": head.temperature,
         "thresholds": head.thresholds,
         "signatures": {BYTES: "image_bytes", IMAGES: "images"},
@@ -114,6 +117,10 @@ def _requests(name: str, example: bytes, size: int) -> list[predict_pb2.PredictR
     return requests
 
 
+def _megapixels(facts: dict[str, Any]) -> float:
+    return round(facts["max_pixels"] / 1e6, 2)
+
+
 def write_beside(output_dir: Path, facts: dict[str, Any]) -> None:
     """Writes beside the versions how to serve them: `models.config` and `README.md`."""
     name, names = facts["name"], facts["class_names"]
@@ -122,5 +129,7 @@ def write_beside(output_dir: Path, facts: dict[str, Any]) -> None:
         name=name, base_path=f"/models/{name}", model_platform="tensorflow"
     )
     files.write_atomic(output_dir / "models.config", text_format.MessageToString(config))
-    text = _README.format(name=name, classes=len(names), names=", ".join(names))
+    text = _README.format(
+        name=name, classes=len(names), names=", ".join(names), megapixels=_megapixels(facts)
+    )
     files.write_atomic(output_dir / "README.md", text)

@@ -10,15 +10,16 @@ from pathlib import Path
 import tensorflow as tf
 
 from dfk.data import decode
+from dfk.data.limits import CALL_BYTES
 from dfk.export.dense import Dense
+from dfk.models.limits import DECODED
 
 BYTES, IMAGES = "serving_default", "serve_images"
 
-# Images of a batch that are decoded at once. A fixed number bounds the memory: 50 megapixels
-# take 0.75 GB while they are resized.
+# Images of a batch that are decoded at once, whatever the number of cores.
 _DECODED_AT_ONCE = 4
-# Pixels that a network sees at once where images keep their own sizes.
-_PIXELS_AT_ONCE = 2**22
+# What a request may take beside the files of its images, unless a limit of pixels is given.
+BUDGET_BYTES = 2**32
 
 _Pixels = list[tf.Tensor]
 
@@ -32,11 +33,16 @@ class Served:
     Args:
         dense: from images of its sizes to probabilities [N, C].
         class_names: C names.
+        max_pixels: of an image; a larger one is refused by its header. By default those that
+            `largest_image` finds.
     """
 
-    def __init__(self, dense: Dense, class_names: Sequence[str]):
+    def __init__(self, dense: Dense, class_names: Sequence[str], max_pixels: int = 0):
         self._resizes, self._dense = dense.resizes, dense.function
         self._smallest, self._class_names = dense.smallest, tuple(class_names)
+        self.max_pixels = max_pixels or largest_image(dense)
+        # Images share a call of the network while they take no more than an image may.
+        self._at_once = min(self.max_pixels, int(CALL_BYTES / dense.bytes_per_pixel))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False
@@ -61,14 +67,33 @@ class Served:
     def serve_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers for pixels, uint8 [N, H, W, 3]; N may be 0."""
         count, side = tf.shape(images)[0], self._smallest
-        valid = _fits(tf.shape(images)[1:3], side)
+        shape = tf.shape(images, tf.int64)
+        valid = _fits(shape[1:3], side) & (shape[1] * shape[2] <= self.max_pixels)
         usable = tf.cond(
             valid & (count > 0),
             lambda: images,
             lambda: tf.zeros([tf.maximum(count, 1), side, side, 3], tf.uint8),
         )
-        probabilities = self._dense(*[_resized(usable, layer) for layer in self._resizes.values()])
-        return self._answers(probabilities[:count], tf.fill([count], valid))
+        return self._answers(self._in_parts(usable)[:count], tf.fill([count], valid))
+
+    def _in_parts(self, images: tf.Tensor) -> tf.Tensor:
+        """Probabilities [N, C] of uint8 [N, H, W, 3], of so many at a time as memory allows."""
+        count, height, width = (tf.shape(images)[i] for i in range(3))
+        at_once = tf.maximum(self._at_once // (height * width), 1)
+
+        def answer(start: tf.Tensor, answers: tf.Tensor):
+            part = images[start : start + at_once]
+            found = self._dense(*[_resized(part, layer) for layer in self._resizes.values()])
+            return start + at_once, tf.concat([answers, found], 0)
+
+        _, answers = tf.while_loop(
+            lambda start, _: start < count,
+            answer,
+            [tf.constant(0), tf.zeros([0, len(self._class_names)])],
+            shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, len(self._class_names)])],
+            parallel_iterations=1,
+        )
+        return answers
 
     def save(self, folder: Path) -> None:
         """Writes the SavedModel with its two signatures; the dense part is its `tpu_func`."""
@@ -89,7 +114,7 @@ class Served:
         count = tf.size(image_bytes, tf.int64)
 
         def read(index: tf.Tensor, data: tf.Tensor):
-            image = decode.decode(data)
+            image = decode.decode(data, self.max_pixels)
             fits = tf.debugging.Assert(_fits(tf.shape(image)[:2], self._smallest), [index])
             with tf.control_dependencies([fits]):
                 image = tf.identity(image)
@@ -122,7 +147,7 @@ class Served:
 
         def answer(left: tf.Tensor, probabilities: tf.Tensor):
             shape = shapes[tf.argmax(left)]
-            at_once = tf.maximum(_PIXELS_AT_ONCE // tf.reduce_prod(shape[:2]), 1)
+            at_once = tf.maximum(self._at_once // tf.reduce_prod(shape[:2]), 1)
             rows = tf.where(left & tf.reduce_all(shapes == shape, axis=1))[:at_once]
             batch = [tf.gather(x, rows[:, 0]) for x in pixels]
             images = tf.map_fn(_parsed, batch[native], fn_output_signature=_IMAGE)
@@ -155,6 +180,12 @@ class Served:
             "label": tf.where(valid, names, ""),
             "valid": valid,
         }
+
+
+def largest_image(dense: Dense) -> int:
+    """Pixels of the largest image whose request stays within `BUDGET_BYTES`."""
+    others = (_DECODED_AT_ONCE - 1) * DECODED
+    return min(decode.MAX_PIXELS, int(BUDGET_BYTES / (dense.bytes_per_pixel + others)))
 
 
 @contextlib.contextmanager

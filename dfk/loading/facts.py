@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dfk.data.decode import MAX_PIXELS
+from dfk.data.limits import Limits
 from dfk.loading.refused import Refused
 
 
@@ -61,6 +62,19 @@ def check_sizes(sizes: Iterable[Any]) -> None:
             raise Refused(f"it resizes images to {size!r}, which is no height and width")
         if math.prod(size) > MAX_PIXELS:
             raise Refused(f"it resizes images to {size!r}, more than any image may have")
+
+
+def check_limits(known: Mapping[str, Any]) -> Limits:
+    """What an export says of the images that it takes; older ones say less.
+
+    Raises:
+        Refused: if that is no number above 0.
+    """
+    smallest = known.get("smallest_image", 1)
+    cost, most = known.get("bytes_per_pixel", 700), known.get("max_pixels", MAX_PIXELS)
+    if not all(is_number(value) and value > 0 for value in (smallest, cost, most)):
+        raise Refused("its smallest_image, bytes_per_pixel or max_pixels is no number above 0")
+    return Limits(smallest, cost, min(int(most), MAX_PIXELS))
 
 
 def is_number(value: Any) -> bool:

@@ -77,7 +77,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
         if not isinstance(sizes, list):
             raise Refused("its image sizes are no list")
         facts.check_sizes(size for size in sizes if size is not None)
-    return known | {"class_names": names, "thresholds": thresholds, "image_sizes": sizes}
+        limits = facts.check_limits(known)
+    checked = {"class_names": names, "thresholds": thresholds, "image_sizes": sizes}
+    return known | checked | {"limits": limits}
 
 
 def _check_graph(folder: Path) -> None:

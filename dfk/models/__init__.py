@@ -19,7 +19,7 @@ from dfk.models.ensemble import (
     member_weights_of,
     members_of,
 )
-from dfk.models.limits import smallest_image, smallest_input
+from dfk.models.limits import bytes_per_pixel, smallest_image, smallest_input
 from dfk.models.residual import ResidualNet
 from dfk.models.rich import RichNet
 from dfk.models.svm import PENALTY, SVM
@@ -45,6 +45,7 @@ __all__ = [
     "ResidualNet",
     "RichNet",
     "WeightsError",
+    "bytes_per_pixel",
     "check_weights",
     "class_names_of",
     "classifier",

@@ -7,10 +7,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from dfk import models
 from dfk.data import decode
+from dfk.export import signatures
 from dfk.export.dense import dense
 from dfk.export.signatures import Served
 from tests.networks import CLASSES, ensemble, network
-from tests.pictures import BROKEN, GOOD, encode, noise
+from tests.pictures import BROKEN, GOOD, encode, jpeg_that_claims, noise
 
 SMALL = {name: data for name, data in GOOD.items() if name not in ("large", "wide", "1x1")}
 
@@ -157,9 +158,9 @@ def test_weights_that_are_broken_answer_no_nan():
 
 def test_large_images_of_native_size_go_through_in_parts(monkeypatch):
     limit = 2 * 16 * 16
-    monkeypatch.setattr("dfk.export.signatures._PIXELS_AT_ONCE", limit)
     model = network(None)
     made = dense(model, precision="float32", fold=True)
+    monkeypatch.setattr("dfk.export.signatures.CALL_BYTES", limit * made.bytes_per_pixel)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])], autograph=False)
     def checked(images):
@@ -172,6 +173,31 @@ def test_large_images_of_native_size_go_through_in_parts(monkeypatch):
     served = Served(made._replace(function=checked), CLASSES)
     answers = _ask(served, files)
     np.testing.assert_allclose(answers["probabilities"], _expected(model, files), atol=1e-5)
+    images = np.stack([noise(16, 16, seed) for seed in range(5)])
+    pixels = served.serve_images(images)["probabilities"]
+    np.testing.assert_allclose(pixels, answers["probabilities"][:5], atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [None, 16])
+def test_more_pixels_than_were_chosen_are_refused_by_the_header(side):
+    made = dense(network(side), precision="float32", fold=True)
+    served = Served(made, CLASSES, 20 * 30)
+    claims = jpeg_that_claims(7000, 7000)
+    sizes = [(20, 30), (20, 31), (600, 1)]
+    files = [encode(noise(*size), "PNG") for size in sizes]
+    answers = _ask(served, [*files, claims])
+    assert answers["valid"].tolist() == [True, False, side is not None, False]
+    for (height, width), expected in zip(sizes, answers["valid"], strict=False):
+        images = tf.zeros([2, height, width, 3], tf.uint8)
+        assert served.serve_images(images)["valid"].numpy().tolist() == [expected] * 2
+
+
+def test_the_limit_follows_from_what_a_pixel_costs():
+    small, large = (
+        signatures.largest_image(dense(model, precision="float32", fold=True))
+        for model in (models.ResidualNet(), models.ResidualNet(filters=(64, 128)))
+    )
+    assert 4e6 < small < 10e6 and large < 0.7 * small
 
 
 def test_members_that_share_a_resize_share_it():
