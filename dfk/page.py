@@ -110,8 +110,9 @@ class Page:
                 part = f"The heat map is of a part: {explanation.part}."
                 return explanation.overlay(), "", [part] * bool(explanation.part)
         except (MemoryError, tf.errors.ResourceExhaustedError):
-            # Gradients take several times the memory of the answer, which did succeed.
             return None, "No heat map: there is not enough memory for one of this image.", []
+        except ValueError as error:  # What was available has gone meanwhile.
+            return None, f"No heat map: {error}.", []
         return None, "No heat map: nowhere in the image did Grad-CAM find a part for the label.", []
 
     def _warnings(self, pixels: np.ndarray, found: Prediction):

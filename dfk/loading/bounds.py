@@ -38,5 +38,5 @@ def check_unpacked(size: int, path: Path) -> None:
     claims = f"its {path.stat().st_size / 2**20:.1f} MiB would unpack to {size / 2**20:,.0f} MiB"
     if size > unpacked(path):
         raise Refused(f"{claims}, as no file of dfk does")
-    if size > hardware.memory_bytes() / 2:
+    if size > hardware.available_bytes() / 2:
         raise Refused(f"{claims}, more than half of this machine's memory")
