@@ -39,4 +39,4 @@ def check_unpacked(size: int, path: Path) -> None:
     if size > unpacked(path):
         raise Refused(f"{claims}, as no file of dfk does")
     if size > hardware.available_bytes() / 2:
-        raise Refused(f"{claims}, more than half of this machine's memory")
+        raise Refused(f"{claims}, more than half of the memory available")
