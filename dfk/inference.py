@@ -21,7 +21,6 @@ import tensorflow as tf
 from dfk import runs, shipped
 from dfk.batching import by_size, in_threads, windows
 from dfk.columns import UNKNOWN
-from dfk.data import decode
 from dfk.data.limits import Limits
 from dfk.data.pixels import Image, pixels_of
 from dfk.errors import UsageError
