@@ -68,15 +68,16 @@ def _inside(layer: keras.layers.Layer) -> float:
     layers = layer.layers
     used = {id(x): i for i, inner in enumerate(layers) for x in _images_of(inner.input)}
     tensors = [x for inner in layers for x in _images_of(inner.output)]
-    channels = layer.input.shape[-1]
-    shapes = keras.Model(layer.input, tensors).compute_output_shape((1, _SIDE, _SIDE, channels))
+    size = [side or _SIDE for side in layer.input.shape[1:3]]
+    shape = (1, *size, layer.input.shape[-1])
+    shapes = keras.Model(layer.input, tensors).compute_output_shape(shape)
     sizes = {id(x): _bytes(s, x.dtype) for x, s in zip(tensors, shapes, strict=True)}
     live, peak = set(), 0
     for i, inner in enumerate(layers):
         live |= {id(x) for x in _images_of(inner.output)}
         peak = max(peak, sum(sizes[x] for x in live))
         live = {x for x in live if used.get(x, 0) > i}
-    return _OVERHEAD * peak / _SIDE**2 + sum(map(_inside, layers))
+    return _OVERHEAD * peak / math.prod(size) + sum(map(_inside, layers))
 
 
 def _resizes(model: keras.Model) -> bool:
