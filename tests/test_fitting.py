@@ -166,7 +166,7 @@ def test_features_that_do_not_fit_into_memory_are_refused_first(data_dir, tmp_pa
     monkeypatch.setattr(hardware, "available_bytes", lambda: 8 * 2**30)
     flags = ["--flagfile=configs/rich.flags", "--feature_draws=10000", "--augment=flip"]
     settings = _config(data_dir, tmp_path, *flags)
-    with pytest.raises(UsageError, match="this machine has 8 GiB"):
+    with pytest.raises(UsageError, match="available are 8 GiB"):
         training.run(settings)
 
 
