@@ -23,3 +23,7 @@ class UsageError(DfkError, ValueError):
     """A flag is wrong, or flags do not fit each other, the data or the run's folder."""
 
     exit_code = 2
+
+
+class ImageError(DfkError, ValueError):
+    """A model has no answer for an image; it may have one for others."""

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dfk import models
 from dfk.data.limits import Limits
-from dfk.errors import UsageError
+from dfk.errors import ImageError, UsageError
 from dfk.inference import Classifier
 from dfk.layers import ConfidenceWeightedAverage, Resizing
 from dfk.text import printable
@@ -126,11 +126,11 @@ class Explainer:
         stacker, which has no such weights, count them alike. A member that is no CNN has none.
 
         Raises:
-            ValueError: if the model cannot answer for the image.
+            ImageError: if the model cannot answer for the image.
         """
         (found,) = self._classifier.predict(image)
         if found.error:
-            raise ValueError(found.error)
+            raise ImageError(found.error)
         window = _middle(image)
         shown, part = image[window], _part(image, window)
         if all(self._resized):

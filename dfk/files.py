@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,27 +178,6 @@ def csv_line(cells: Sequence[Any]) -> str:
     quoting = csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
     csv.writer(text, lineterminator="\n", quoting=quoting).writerow(cells)
     return text.getvalue()
-
-
-def check_free(folder: Path, marks: Mapping[str, str]) -> None:
-    """Refuses to write over what dfk did not write.
-
-    Args:
-        folder: where files will be written; need not be there.
-        marks: patterns of the files' names, each with what stands near the start of dfk's own.
-
-    Raises:
-        UsageError: naming a file that lacks its mark.
-    """
-    for pattern, mark in marks.items():
-        for path in sorted(folder.glob(pattern)):
-            if not path.is_file() or mark.encode() not in _start(path):
-                raise UsageError(f"{path} is not of dfk's making; choose another --output_dir")
-
-
-def _start(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(2**16)
 
 
 def cache_dir() -> Path:

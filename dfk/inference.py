@@ -216,7 +216,7 @@ class Classifier:
         cannot = f"the model cannot take an image of {width} x {height} pixels"
         try:
             probabilities = self.answer(np.stack(images))
-        except ValueError as error:  # An SVM says what it needs.
+        except UsageError as error:  # An SVM says what it needs.
             return f"{cannot}: {error}"
         except (MemoryError, tf.errors.OpError) as error:
             memory = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)

@@ -16,6 +16,7 @@ from dfk import models
 from dfk.data import decode
 from dfk.data.pixels import pixels_of
 from dfk.description import sizes_of
+from dfk.errors import ImageError
 from dfk.explain import Explainer, can_explain
 from dfk.inference import Classifier, Prediction
 
@@ -111,7 +112,7 @@ class Page:
                 return explanation.overlay(), "", [part] * bool(explanation.part)
         except (MemoryError, tf.errors.ResourceExhaustedError):
             return None, "No heat map: there is not enough memory for one of this image.", []
-        except ValueError as error:  # What was available has gone meanwhile.
+        except ImageError as error:  # What was available has gone meanwhile.
             return None, f"No heat map: {error}.", []
         return None, "No heat map: nowhere in the image did Grad-CAM find a part for the label.", []
 

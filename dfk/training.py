@@ -113,6 +113,7 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
     augment.parse(config.augment)
     if config.model in models.BUILDERS:
         jax_devices.check(config.batch_size)
+        _check_sides(config)
     if config.export and backend.on_jax():
         raise UsageError(
             "--export: TF Serving's models are written by TensorFlow; train without it, "
@@ -128,6 +129,22 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
         _check_members([Path(member) for member in config.members], upcoming)
     if config.teacher:
         _check_teacher(config, upcoming)
+
+
+def _check_sides(config: Config) -> None:
+    """Refuses a side that the network itself cannot take, whatever the images are."""
+    sides = [side for side in (config.image_size, config.train_crop) if side]
+    if sides:
+        needed = fitting.smallest_image(dataclasses.replace(config, teacher=""), ("a", "b"))
+        _check_smallest(config, min(sides), needed)
+
+
+def _check_smallest(config: Config, side: int, needed: int) -> None:
+    if side < needed:
+        raise UsageError(
+            f"--model={config.model} needs images and crops of at least {needed} pixels a "
+            f"side; the smallest here has {side}. Choose an --image_size or a --train_crop."
+        )
 
 
 def _check_source_is_another(config: Config) -> None:
@@ -200,11 +217,7 @@ def _check_sizes(config: Config, data: Catalog) -> None:
     needed = fitting.smallest_image(config, data.class_names)
     resized = config.image_size if config.model in models.BUILDERS else 0
     side = resized or smallest
-    if min(side, config.train_crop or side) < needed:
-        raise UsageError(
-            f"--model={config.model} needs images and crops of at least {needed} pixels a "
-            f"side; the smallest here has {smallest}. Choose an --image_size or a --train_crop."
-        )
+    _check_smallest(config, min(side, config.train_crop or side), needed)
     if config.model == "svm" and len(shapes) > 1:
         sizes = ", ".join(f"{width}x{height}" for height, width in sorted(shapes)[:5])
         raise UsageError(

@@ -14,14 +14,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from dfk import ours
 from dfk.commands.parser import Parser
-from dfk.files import check_free
 from dfk.messages import keep_stderr, prepare_logging
 from dfk.text import printable
 
 _SHOWN = 10
-# The files written, and what stands near the start of each.
-_MARKS = {"audit.json": '"data_dir"', "audit.html": "dfk audit</title>"}
 
 
 def main(arguments: list[str]) -> int:
@@ -41,7 +39,7 @@ def main(arguments: list[str]) -> int:
     from dfk.progress import Bar
 
     if options.output_dir:
-        check_free(options.output_dir, _MARKS)
+        ours.refuse_others(options.output_dir, *ours.AUDIT)
     folder = write_demo() if options.data_dir == "demo" else Path(options.data_dir)
     found = audit(folder, progress=lambda files: Bar(files, desc="audit", unit=" images"))
     if options.output_dir:

@@ -23,19 +23,11 @@ import json
 import sys
 from pathlib import Path
 
-from dfk.columns import PREDICTIONS
+from dfk import ours
 from dfk.commands.parser import MODEL_HELP, Parser, pairs
 from dfk.errors import UsageError
-from dfk.files import check_free
 from dfk.messages import keep_stderr, prepare_logging
 from dfk.text import printable
-
-# The files written, and what stands near the start of each.
-_MARKS = {
-    "metrics.json": '"experiment"',
-    "predictions.csv": ",".join(PREDICTIONS),
-    "report.html": "dfk report</title>",
-}
 
 
 def main(arguments: list[str]) -> int:
@@ -92,7 +84,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             f"{options.output_dir} is the folder of a run; choose another --output_dir"
         )
     if options.output_dir:
-        check_free(options.output_dir, _MARKS)
+        ours.refuse_others(options.output_dir, *ours.EVALUATION)
     return options
 
 

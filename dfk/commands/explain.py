@@ -20,14 +20,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from dfk import ours
 from dfk.commands.parser import MODEL_HELP, Parser
-from dfk.errors import DfkError
-from dfk.files import check_free, csv_line
+from dfk.errors import DfkError, ImageError
+from dfk.files import csv_line
 from dfk.messages import keep_stderr, prepare_logging
 from dfk.text import file_name, shown, valid
-
-# The names of pictures, and what is in each of them: that is how a later call knows its own.
-_PICTURES, _MARK = "[0-9][0-9][0-9][0-9]*-*.png", "dfk explain"
 
 
 def main(arguments: list[str]) -> int:
@@ -44,7 +42,7 @@ def main(arguments: list[str]) -> int:
     from dfk.explain import Explainer
     from dfk.progress import Bar
 
-    check_free(options.output_dir, {_PICTURES: _MARK})
+    ours.refuse_others(options.output_dir, *ours.PICTURES)
     explainer = Explainer(inference.load(options.model))
     _print("path", "label", "confidence", "picture", "error", "part")
     bad = count = 0
@@ -81,11 +79,11 @@ def _row(explainer, source, folder: Path, number: int) -> tuple[str, ...]:
     from dfk.files import write_atomic
 
     pixels = pixels_of(source.image, limits=explainer.limits)
+    if isinstance(pixels, str):
+        return "", "", "", pixels, ""
     try:
-        if isinstance(pixels, str):
-            raise ValueError(pixels)
         found = explainer.explain(pixels)
-    except ValueError as error:
+    except ImageError as error:
         return "", "", "", str(error), ""
     path = folder / file_name(f"{number:04}-", Path(source.name).stem, ".png")
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +95,6 @@ def _png(picture) -> bytes:
     from PIL.PngImagePlugin import PngInfo
 
     marked, buffer = PngInfo(), io.BytesIO()
-    marked.add_text("Software", _MARK)
+    marked.add_text("Software", ours.PICTURE_MARK)
     picture.save(buffer, "PNG", pnginfo=marked)
     return buffer.getvalue()

@@ -7,6 +7,7 @@ import csv
 
 from dfk.errors import UsageError
 
+_MANY = 1_000_000
 MODEL_HELP = "a run's folder, a .keras file, a SavedModel's folder, or a model of dfk's: unibuc"
 
 
@@ -34,10 +35,10 @@ def share(text: str) -> float:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """A whole number from 1 to a million, which is more than anything here can be."""
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    if not 1 <= value <= _MANY:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {_MANY:,}")
     return value
 
 

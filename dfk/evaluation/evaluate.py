@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from dfk import columns, jax_devices, models, records, runs
 from dfk.data.catalog import Split
 from dfk.data.limits import Limits
 from dfk.data.pipeline import make_dataset
+from dfk.errors import ImageError
 from dfk.evaluation.report import TRAIN, Mistake, write_report
 from dfk.explain import Explainer, can_explain
 from dfk.files import write_csv
@@ -133,7 +135,14 @@ def worst_mistakes(
             truth=class_names[split.labels[i]],
             predicted=class_names[predicted[i]],
             confidence=float(confidence[i]),
-            overlay=explainer.explain(split.images[i]).overlay() if explainer else None,
+            overlay=_overlay(explainer, split.images[i]),
         )
         for i in worst
     ]
+
+
+def _overlay(explainer: Explainer | None, image: np.ndarray) -> np.ndarray | None:
+    """Where the model looked; None where it cannot tell, as for want of memory."""
+    with contextlib.suppress(ImageError):
+        return explainer.explain(image).overlay() if explainer else None
+    return None
