@@ -198,7 +198,7 @@ def test_a_picture_is_never_written_over_what_others_made(bright, tmp_path, caps
     foreign.write_bytes((tmp_path / "b.png").read_bytes())
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert cli.main(arguments) == 2
-    assert f"{foreign} is not of dfk's making" in capsys.readouterr().err
+    assert f"{foreign} is there and dfk did not write it" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 

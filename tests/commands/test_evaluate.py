@@ -148,7 +148,7 @@ def test_runs_that_cannot_be_compared(tmp_path, capsys):
 def test_files_of_others_are_not_written_over(name, tmp_path, capsys):
     (tmp_path / name).write_text("mine")
     assert cli.main(["evaluate", "none", "--data_dir=none", f"--output_dir={tmp_path}"]) == 2
-    assert f"{tmp_path / name} is not of dfk's making" in capsys.readouterr().err
+    assert f"{tmp_path / name} is there and dfk did not write it" in capsys.readouterr().err
     assert (tmp_path / name).read_text() == "mine"
 
 

@@ -175,5 +175,5 @@ def test_the_command_writes_over_its_own_files_only(folders, tmp_path, capsys):
     assert [cli.main(arguments) for _ in range(2)] == [0, 0]
     (tmp_path / "out" / "audit.json").write_text("mine")
     assert cli.main(arguments) == 2
-    assert "audit.json is not of dfk's making" in capsys.readouterr().err
+    assert "audit.json is there and dfk did not write it" in capsys.readouterr().err
     assert (tmp_path / "out" / "audit.json").read_text() == "mine"
