@@ -69,15 +69,19 @@ def call(
         resumable: whether it takes --resume.
         last: whether the process ends with it.
     """
-    try:
-        with interrupts.Heeded(last=last):
-            return _run(command, arguments)
-    except KeyboardInterrupt as interrupt:
+
+    def farewell(said: str = "") -> int:
         if not resumable:
-            return _fail(str(interrupt) or "interrupted", 130)
+            return _fail(said or "interrupted", 130)
         rest = [a for a in arguments if not a.lstrip("-").startswith("overwrite")]
         resumed = rest if "--resume" in rest else [*rest, "--resume"]
         return _fail(f"interrupted; continue with\n  {program} {shlex.join(resumed)}", 130)
+
+    try:
+        with interrupts.Heeded(farewell, last=last):
+            return _run(command, arguments)
+    except KeyboardInterrupt as interrupt:
+        return farewell(str(interrupt))
     except DfkError as error:
         return _fail(str(error), error.exit_code)
     except SystemExit as end:  # argparse, when it has printed its help

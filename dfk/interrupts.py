@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from types import FrameType
 
 _PATIENCE = 0.5  # Seconds until an interrupt that nobody handles is repeated
 
@@ -25,12 +28,15 @@ class Heeded:
     ignored, say, in the background of a script.
 
     Args:
+        farewell: says that the command was interrupted; returns the exit code.
         last: whether the process ends after it. There is nothing to tidy up then, so a SIGINT
-            kills; Python would print a stack trace.
+            kills; Python would print a stack trace. And while modules are imported the process
+            ends where it stands: an error out of the middle of some, such as TensorFlow's, aborts
+            it without a word.
     """
 
-    def __init__(self, *, last: bool = False):
-        self._last = last
+    def __init__(self, farewell: Callable[[], int], *, last: bool = False):
+        self._farewell, self._last = farewell, last
         self._came = self._repeated = self._over = False
 
     def __enter__(self) -> None:
@@ -54,6 +60,8 @@ class Heeded:
         repeated, self._repeated = self._repeated, False
         if repeated and (self._over or sys.exception() is not self._handled):
             return
+        if self._last and _imports(frame):
+            os._exit(self._farewell())
         if not self._came:
             self._came, self._handled = True, sys.exception()
             # Not `threading`, whose locks may be held by what was interrupted
@@ -80,3 +88,12 @@ class Heeded:
         """The same for what C prints and goes on, as that of protobuf does."""
         if not issubclass(kind, KeyboardInterrupt):
             self._hooks[0](kind, error, trace)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether some module is imported just now."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False

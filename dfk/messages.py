@@ -66,13 +66,16 @@ def keep_stderr() -> None:
 
 @contextlib.contextmanager
 def _stderr_closed() -> Iterator[None]:
-    """Drops what is written to stderr by C++ too: some lines of TensorFlow heed no log level."""
+    """Drops what C++ writes to stderr: some lines of TensorFlow heed no log level."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    kept, nowhere, before = os.dup(2), os.open(os.devnull, os.O_WRONLY), sys.stderr
     os.dup2(nowhere, 2)
+    # A Ctrl-C meanwhile says so.
+    sys.stderr = Escaped(os.fdopen(kept, "w", buffering=1, errors="backslashreplace"))
     try:
         yield
     finally:
         os.dup2(kept, 2)
-        os.close(kept)
+        raw(sys.stderr).close()
+        sys.stderr = before
         os.close(nowhere)

@@ -170,6 +170,8 @@ class Json(_Rows):
             except ValueError:  # Cut off within the value
                 return True
             half = half[end:]
+            if re.fullmatch(r"[.eE][+-]?", half):  # Cut off within a number
+                return True
         return "}\n".startswith(half)
 
     def read(self, file: Iterable[str]) -> Iterator[Row]:

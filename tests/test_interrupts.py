@@ -132,7 +132,7 @@ def test_a_bug_is_no_interrupt():
 def test_what_ignores_interrupts_goes_on_ignoring_them():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interrupts.Heeded():
+        with interrupts.Heeded(lambda: 130):
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -142,7 +142,7 @@ def test_afterwards_all_is_as_before():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     hooks = sys.excepthook, sys.unraisablehook
     try:
-        with pytest.raises(KeyboardInterrupt), interrupts.Heeded():
+        with pytest.raises(KeyboardInterrupt), interrupts.Heeded(lambda: 130):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(10)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

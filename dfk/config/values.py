@@ -83,7 +83,7 @@ class Number:
 class Text:
     """A line of text, as a flag file holds it."""
 
-    allowed = "a line of text without control characters, not within blanks"
+    allowed = "a line of UTF-8 text without control characters, not within blanks"
 
     def read(self, text: str) -> str:
         """The text itself."""

@@ -20,7 +20,7 @@ FILES = (
     "\u202egnp.exe.png",
     "图" * 80 + ".png",
 )
-DATA = os.fsdecode(b"data \xff")
+DATA = "data ü"
 NO_TEXT = os.fsdecode(b"no text \xff\xfe.png")
 # One process for all commands: its start takes longer than they do.
 PROGRAM = """
@@ -35,7 +35,7 @@ ENV = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder for a data set in a folder `data`, which is no text either, and for all else."""
+    """A folder for a data set in a folder `data ü`, and for all else."""
     place = tmp_path_factory.mktemp("names")
     rng = np.random.default_rng(0)
     for split, names in (("train", [*FILES, NO_TEXT]), ("validation", FILES), ("test", ("x.png",))):
