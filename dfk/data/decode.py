@@ -19,6 +19,9 @@ _BYTES = tf.TensorSpec([], tf.string)
 _HEADER = 64  # Bytes; every format but JPEG states its size within them.
 # Of a GIF's blocks, those of one length are passed by together; encoders fill all but the last.
 _ALIKE, _MOST_RUNS = 4096, 1000
+# A JPEG of 23 bytes more has a scan more, for which all of its pixels are gone through once more.
+# Progressive ones have some ten.
+_MOST_SCANS = 100
 
 
 def decode(data: tf.Tensor, max_pixels: int | tf.Tensor = MAX_PIXELS) -> tf.Tensor:
@@ -100,7 +103,10 @@ def _header(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     def jpeg():
         shape = tf.image.extract_jpeg_shape(data, output_type=tf.int64)
         cmyk = tf.where(shape[2] == 4, "a CMYK JPEG: convert it to RGB", "")
-        return cmyk, shape[0], shape[1]
+        many = tf.where(
+            _jpeg_scans(data) > _MOST_SCANS, "a JPEG of very many scans: save it once more", ""
+        )
+        return _first(cmyk, many), shape[0], shape[1]
 
     def gif():
         start, _, is_long = _gif_frame(data)
@@ -198,6 +204,15 @@ def _gif_frame(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     end, runs = behind_blocks(pixels, runs)
     with tf.control_dependencies([end]):  # There is no start of what is cut off.
         return tf.identity(start), end, runs > _MOST_RUNS
+
+
+def _jpeg_scans(data: tf.Tensor) -> tf.Tensor:
+    """How many scans a JPEG has at most, by their headers; what lies behind its end counts, too."""
+    data = tf.io.decode_raw(data + "\0\0\0", tf.uint8)
+    at = tf.where((data[:-4] == 0xFF) & (data[1:-3] == 0xDA))
+    high, length, components = (tf.gather(data, at + i) for i in (2, 3, 4))
+    starts = (high == 0) & (components >= 1) & (components <= 4) & (length == 6 + 2 * components)
+    return tf.math.count_nonzero(starts, dtype=tf.int32)
 
 
 def _head(data: tf.Tensor) -> tf.Tensor:

@@ -363,3 +363,20 @@ def test_a_bad_file_in_tf_data_does_not_disturb_the_others():
     assert len(images) == len(BAD) + 1
     for image in images:
         np.testing.assert_array_equal(image, RGB)
+
+
+def _with_scans(count):
+    """A progressive JPEG whose last scan comes `count` times more."""
+    data = _encode(Image.new("RGB", (64, 64), "teal"), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * count + b"\xff\xd9"
+
+
+def test_a_jpeg_of_very_many_scans_is_refused():
+    """Each takes a few bytes, and as long as the whole image."""
+    assert decode.decode(_with_scans(20)).shape == (64, 64, 3)
+    assert decode.reason(_with_scans(200)) == "a JPEG of very many scans: save it once more"
+    # What is appended, as a phone does with a film, is no scan.
+    film = np.random.default_rng(0).integers(0, 256, 2**24, np.uint8).tobytes()
+    assert film.count(b"\xff\xda") > 200
+    assert decode.reason(_with_scans(0) + film) == ""
