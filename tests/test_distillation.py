@@ -106,12 +106,11 @@ def test_a_rich_model_learns_on_features_as_on_images(
     data_dir, output_dir, teacher, tmp_path, monkeypatch
 ):
     """Also as a student, which hears beside the features what its teacher answers to the image."""
-    given = ["--model=rich", "--augment=", f"--teacher={teacher and output_dir / teacher}"]
+    given = ["--model=rich", "--augment="]
+    given += [f"--teacher={output_dir / teacher}", "--teacher_share=0.9"] if teacher else []
     kernels = []
     for name in ("ahead", "every_epoch"):
-        settings = _config(
-            data_dir, tmp_path, *given, "--teacher_share=0.9", f"--experiment={name}"
-        )
+        settings = _config(data_dir, tmp_path, *given, f"--experiment={name}")
         settings.run_dir.mkdir()
         data = training.load_data(settings)
         model = fitting.build(settings, data.class_names, precision="float32")

@@ -147,9 +147,11 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(trained, data_dir, tmp_path)
 def test_in_bfloat16_every_network_trains_and_is_saved_in_float32(
     model, trained, data_dir, tmp_path
 ):
-    own = ["--vgg16_weights=none", "--image_size=32", "--train_crop=32", "--epochs=1"]
-    if model == "residual":
-        own += [f"--teacher={trained[0]}", "--high_pass"]
+    own = ["--image_size=32", "--train_crop=32", "--epochs=1"]
+    own += {
+        "vgg16": ["--vgg16_weights=none"],
+        "residual": [f"--teacher={trained[0]}", "--high_pass"],
+    }.get(model, [])
     _run(data_dir, tmp_path, f"--model={model}", "--precision=mixed_bfloat16", *own)
     saved = keras.models.load_model(tmp_path / model / "model.keras")
     assert {layer.compute_dtype for layer in saved.get_layer("network").layers} == {"float32"}
