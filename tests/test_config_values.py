@@ -9,7 +9,11 @@ from dfk.config.knobs import KNOBS
 from dfk.data import augment
 from dfk.errors import UsageError
 
-NUMERIC = [n for n, knob in KNOBS.items() if any(c.isdigit() for c in knob["kind"].allowed)]
+NUMERIC = [
+    name
+    for name, knob in KNOBS.items()
+    if any(word in knob["kind"].allowed for word in ("number", "class:weight"))
+]
 # What lets a knob have an effect, and keeps what is built small.
 BESIDE = {
     "teacher_share": ["--teacher=a"],
