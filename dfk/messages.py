@@ -70,12 +70,12 @@ def _stderr_closed() -> Iterator[None]:
     sys.stderr.flush()
     kept, nowhere, before = os.dup(2), os.open(os.devnull, os.O_WRONLY), sys.stderr
     os.dup2(nowhere, 2)
-    # A Ctrl-C meanwhile says so.
-    sys.stderr = Escaped(os.fdopen(kept, "w", buffering=1, errors="backslashreplace"))
+    if raw(before) is sys.__stderr__:  # A Ctrl-C meanwhile says so.
+        sys.stderr = Escaped(open(kept, "w", buffering=1, closefd=False))  # noqa: SIM115
     try:
         yield
     finally:
         os.dup2(kept, 2)
-        raw(sys.stderr).close()
         sys.stderr = before
+        os.close(kept)
         os.close(nowhere)

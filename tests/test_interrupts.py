@@ -219,6 +219,8 @@ def _interrupted(arguments, seconds):
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        # As users have it: TensorFlow is then imported with its own messages shut off.
+        env={name: x for name, x in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"},
     ) as process:
         process.stdout.readline()
         time.sleep(seconds)
