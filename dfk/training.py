@@ -135,7 +135,8 @@ def _check_sides(config: Config) -> None:
     """Refuses a side that the network itself cannot take, whatever the images are."""
     sides = [side for side in (config.image_size, config.train_crop) if side]
     if sides:
-        needed = fitting.smallest_image(dataclasses.replace(config, teacher=""), ("a", "b"))
+        alone = dataclasses.replace(config, teacher="", vgg16_weights="none")
+        needed = fitting.smallest_image(alone, ("a", "b"))
         _check_smallest(config, min(sides), needed)
 
 

@@ -220,7 +220,7 @@ def test_an_image_that_is_at_work_does_not_keep_it_from_ending(classifier, tmp_p
         (["none", "--port=0"], "there is no model at none"),
         (["none", "--port=70000"], "70000 is no port"),
         (["none", "--host=256.0.0.1"], "cannot listen at --host=256.0.0.1"),
-        (["none", "--max_upload_mb=0"], "0 is not 1 or more"),
+        (["none", "--max_upload_mb=0"], "0 is not a whole number from 1"),
         (["none", "--min_confidence=2"], "2 is not within 0..1"),
         (["none", "--allow_host=http://name"], "'http://name' is no name of a host"),
     ],

@@ -232,7 +232,7 @@ def test_rows_of_another_threshold_are_not_continued(model, images, tmp_path, ca
         (["none", "a.png"], 2, "there is no model at none"),
         (["MODEL", "a.png", "--format=xml"], 2, "invalid choice: 'xml'"),
         (["MODEL", "a.png", "--min_confidence=2"], 2, "2 is not within 0..1"),
-        (["MODEL", "a.png", "--batch_size=0"], 2, "0 is not 1 or more"),
+        (["MODEL", "a.png", "--batch_size=0"], 2, "0 is not a whole number from 1"),
         (["MODEL", "a.png", "--output=x", "--format=table"], 2, "--output takes"),
         (["MODEL", "a.png", "--output=no/such/folder/x.csv"], 1, "no/such/folder/x.csv"),
         (["MODEL", "EMPTY"], 1, "there is no image in"),

@@ -179,7 +179,7 @@ def test_options_hold_for_every_row(cluster, model, folder, tmp_path):
         (["--output=OUT", "--format=json"], "--format=parquet or csv"),
         (["--output=USED"], "holds something else"),
         (["--output=OUT", "--coverage=0.9"], "carries no threshold"),
-        (["--output=OUT", "--batch_size=8", "--actors=0"], "0 is not 1 or more"),
+        (["--output=OUT", "--batch_size=8", "--actors=0"], "0 is not a whole number from 1"),
     ],
 )
 def test_a_mistake_is_one_message(arguments, message, cluster, model, tmp_path, capsys):

@@ -10,6 +10,7 @@ import pytest
 import dfk
 from dfk import cli, models
 from dfk.data.catalog import Split
+from dfk.errors import UsageError
 from dfk.evaluation import metrics, robustness, robustness_plots
 from dfk.evaluation.degrade import OPERATIONS
 from tests.datasets import write_kaggle
@@ -66,7 +67,7 @@ def test_rows_are_what_the_model_says_of_degraded_images(classifier, split):
 def test_what_a_model_cannot_take_is_left_out_and_named(classifier, split, logged):
     def fixed(images):
         if images.shape[2] != 24:
-            raise ValueError(f"needs a width of 24, got {images.shape[2]}")
+            raise UsageError(f"needs a width of 24, got {images.shape[2]}")
         return classifier.answer(images)
 
     svm = dataclasses.replace(classifier, answer=fixed)
