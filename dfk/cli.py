@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 import dfk
-from dfk import interrupts
 from dfk.errors import DfkError
-from dfk.text import for_people, printable
+from dfk.system import interrupts
+from dfk.system.terminal import for_people
+from dfk.text import printable
 
 # Each is a module of `dfk.commands`, imported only when it is called.
 COMMANDS = {
@@ -95,7 +96,7 @@ def call(
 
 
 def _run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
-    from dfk import backend
+    from dfk.system import backend
 
     backend.check()
     code = command(arguments)

@@ -47,7 +47,7 @@ def exported(tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(exported):
     """A server on it, in another process."""
-    from dfk.serving.client import serving
+    from dfk.benchmarks.serving.client import serving
 
     with serving(exported, "my_ensemble") as running:
         yield running

@@ -8,7 +8,7 @@ import pytest
 
 from dfk import cli
 
-_LOAD = "keras.saving.get_registered_object('dfk>Dropout').__module__ == 'dfk.layers'"
+_LOAD = "keras.saving.get_registered_object('dfk>Dropout').__module__ == 'dfk.layers.dropout'"
 
 
 def _run(code):

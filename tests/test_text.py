@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dfk.errors import UsageError
-from dfk.text import Escaped, file_name, printable, raw, valid
+from dfk.system.terminal import Escaped, raw
+from dfk.text import file_name, printable, valid
 
 ENV = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
 BAD = "a\nb\r\x1b[2J\0\x9b\u202eexe\u2028\udcff"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dfk import hardware
 from dfk.benchmarks import pictures
 from dfk.benchmarks.contest import Contestant, Measured, contest
 from dfk.benchmarks.rows import Row, rounded
+from dfk.system import hardware
 
 _SIDE = 100
 

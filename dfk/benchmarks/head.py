@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dfk import hardware
 from dfk.benchmarks import pictures
 from dfk.benchmarks.contest import Contestant, Measured, contest
 from dfk.benchmarks.rows import Row, ratio
+from dfk.system import hardware
 
 _IMAGES, _SIDE, _BATCH, _EPOCHS = 128, 100, 32, 5
 
@@ -29,7 +29,8 @@ def rows(full: bool) -> list[Row]:
 
 def features_once() -> Measured:
     """What `dfk train` does: the base runs once, the head trains on what it answered."""
-    from dfk import config, features
+    from dfk import config
+    from dfk.training import features
 
     model, data = _model(), _catalog()
     arguments = ["--data_dir=demo", "--model=vgg16", "--augment=", f"--batch_size={_BATCH}"]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dfk import hardware
 from dfk.benchmarks import machine
 from dfk.benchmarks.contest import Contestant, Measured, contest
 from dfk.benchmarks.rows import Row, ratio, rounded
+from dfk.system import hardware
 
 _SIDE = 100
 # By batch, how many turns each contestant has, and requests in a turn: enough for a p99 where

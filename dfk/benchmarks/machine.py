@@ -6,7 +6,7 @@ import datetime
 import functools
 import time
 
-from dfk import hardware
+from dfk.system import hardware
 
 _SIDE, _ROUNDS = 2048, 8
 

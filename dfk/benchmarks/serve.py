@@ -11,12 +11,12 @@ import tensorflow as tf
 from dfk import export
 from dfk.benchmarks.command import write_model
 from dfk.benchmarks.rows import Row
-from dfk.data import demo
+from dfk.benchmarks.serving.client import serving
+from dfk.benchmarks.serving.load import Example, run_load
+from dfk.data import embedded
 from dfk.errors import UsageError
 from dfk.export.serving_files import EXTRA, FACTS
 from dfk.export.signatures import BYTES
-from dfk.serving.client import serving
-from dfk.serving.load import Example, run_load
 
 _IMAGES, _CLIENTS = 40, 8
 # By which a server's memory may grow over the last three quarters of a load.
@@ -75,8 +75,8 @@ def _tenths(value: float | None) -> float | None:
 
 def _examples(version: Path) -> list[Example]:
     """Images of the demo with the answers of the SavedModel in this process, and broken ones."""
-    labels = [demo.label_of("test", i) for i in range(_IMAGES)]
-    images = [demo.simulate("test", i, label) for i, label in enumerate(labels)]
+    labels = [embedded.label_of("test", i) for i in range(_IMAGES)]
+    images = [embedded.simulate("test", i, label) for i, label in enumerate(labels)]
     files = [tf.io.encode_png(image).numpy() for image in images]
     loaded = tf.saved_model.load(str(version))
     answers = loaded.signatures[BYTES](image_bytes=tf.constant(files))["probabilities"].numpy()

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dfk import hardware
 from dfk.benchmarks import machine
 from dfk.benchmarks.contest import Contest, Contestant, Measured, Result, contest
 from dfk.benchmarks.rows import Row, ratio, rounded
+from dfk.system import hardware
 
 _BATCH = 64
 _LEARNING_RATE = 1e-4

@@ -14,9 +14,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dfk import ours
 from dfk.commands.parser import Parser
-from dfk.messages import keep_stderr, prepare_logging
+from dfk.runs import ownership
+from dfk.system.messages import keep_stderr, prepare_logging
 from dfk.text import printable
 
 _SHOWN = 10
@@ -35,11 +35,11 @@ def main(arguments: list[str]) -> int:
     prepare_logging()
 
     from dfk.data.audit import audit
-    from dfk.data.demo import write_demo
-    from dfk.progress import Bar
+    from dfk.data.embedded import write_demo
+    from dfk.system.progress import Bar
 
     if options.output_dir:
-        ours.refuse_others(options.output_dir, *ours.AUDIT)
+        ownership.refuse_others(options.output_dir, *ownership.AUDIT)
     folder = write_demo() if options.data_dir == "demo" else Path(options.data_dir)
     found = audit(folder, progress=lambda files: Bar(files, desc="audit", unit=" images"))
     if options.output_dir:
@@ -49,8 +49,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _write(folder: Path, found: dict) -> None:
-    from dfk.evaluation.report import render
-    from dfk.files import write_atomic, write_json
+    from dfk.reports.page import render
+    from dfk.system.files import write_atomic, write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "audit.json", found)

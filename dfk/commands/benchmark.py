@@ -31,7 +31,7 @@ from dfk.benchmarks.parts import PARTS, measure
 from dfk.benchmarks.rows import Row, table
 from dfk.commands.parser import Parser, positive
 from dfk.errors import UsageError
-from dfk.messages import prepare_logging
+from dfk.system.messages import prepare_logging
 
 
 def main(arguments: list[str]) -> int:

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from dfk.commands.parser import Parser
-from dfk.files import csv_line
+from dfk.system.files import csv_line
 from dfk.text import printable, shown
 
 _SHOWN = 20
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("b", metavar="B", type=Path, help="another")
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
     options = parser.parse_args(arguments)
-    from dfk.evaluation import comparison
+    from dfk.reports import comparison
 
     found = comparison.compare(options.a, options.b)
     if options.format == "json":

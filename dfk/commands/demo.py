@@ -29,7 +29,7 @@ import threading
 
 from dfk.commands.parser import MODEL_HELP, Parser, positive, share
 from dfk.errors import UsageError
-from dfk.messages import keep_stderr, prepare_logging
+from dfk.system.messages import keep_stderr, prepare_logging
 
 _HOST, _PORT = "127.0.0.1", 7860
 _NEEDED = ("starlette", "uvicorn")
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     keep_stderr()
     prepare_logging()
     from dfk import inference, web
-    from dfk.page import Page
+    from dfk.web.page import Page
 
     with _listen(options.host, options.port) as listener:
         classifier = inference.load(options.model)

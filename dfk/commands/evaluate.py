@@ -23,10 +23,10 @@ import json
 import sys
 from pathlib import Path
 
-from dfk import ours
 from dfk.commands.parser import MODEL_HELP, Parser, pairs
 from dfk.errors import UsageError
-from dfk.messages import keep_stderr, prepare_logging
+from dfk.runs import ownership
+from dfk.system.messages import keep_stderr, prepare_logging
 from dfk.text import printable
 
 
@@ -38,8 +38,9 @@ def main(arguments: list[str]) -> int:
 
     from dfk import inference
     from dfk.data.catalog import describe
-    from dfk.evaluation import conformal, labelled, metrics, robustness
-    from dfk.progress import Bar
+    from dfk.evaluation import conformal, metrics
+    from dfk.reports import labelled, robustness
+    from dfk.system.progress import Bar
 
     classifier = inference.load(options.model)
     names = classifier.class_names
@@ -84,21 +85,21 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             f"{options.output_dir} is the folder of a run; choose another --output_dir"
         )
     if options.output_dir:
-        ours.refuse_others(options.output_dir, *ours.EVALUATION)
+        ownership.refuse_others(options.output_dir, *ownership.EVALUATION)
     return options
 
 
 def _write(options: argparse.Namespace, classifier, result: dict, split, probabilities) -> None:
     from dfk import runs
-    from dfk.evaluation import evaluate
-    from dfk.evaluation.report import write_report
-    from dfk.explain import Explainer, can_explain
-    from dfk.files import write_json
+    from dfk.inference.explain import Explainer, can_explain
+    from dfk.reports import predictions, run_report
+    from dfk.reports.page import write_report
+    from dfk.system.files import write_json
 
     folder, names = options.output_dir, [row["class"] for row in result["per_class"]]
     folder.mkdir(parents=True, exist_ok=True)
     explainer = Explainer(classifier) if can_explain(classifier) else None
-    evaluate.write_predictions(folder / runs.PREDICTIONS, split, probabilities, names)
+    predictions.write_predictions(folder / runs.PREDICTIONS, split, probabilities, names)
     chosen = {name: value for name, value in vars(options).items() if value}
     write_report(
         folder / runs.REPORT,
@@ -107,7 +108,7 @@ def _write(options: argparse.Namespace, classifier, result: dict, split, probabi
         history=[],
         config=chosen,
         environment=runs.environment({"data_dir": options.data_dir}),
-        mistakes=evaluate.worst_mistakes(split, probabilities, names, explainer),
+        mistakes=run_report.worst_mistakes(split, probabilities, names, explainer),
         probabilities=probabilities,
         labels=split.labels,
         command=f"dfk evaluate {options.model} --data_dir={options.data_dir} --output_dir=again"
@@ -135,7 +136,7 @@ def _text(result: dict) -> str:
         scores = f"{row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:5.3f}"
         lines.append(f"{row['class']:{width}}  {scores}  {row['support']:6}")
     if "robustness" in result:
-        from dfk.evaluation import robustness
+        from dfk.reports import robustness
 
         table = robustness.table(result["robustness"], result["robustness_mean"])
         lines += ["", *table.splitlines()]

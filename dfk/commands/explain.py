@@ -20,11 +20,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dfk import ours
 from dfk.commands.parser import MODEL_HELP, Parser
 from dfk.errors import DfkError, ImageError
-from dfk.files import csv_line
-from dfk.messages import keep_stderr, prepare_logging
+from dfk.runs import ownership
+from dfk.system.files import csv_line
+from dfk.system.messages import keep_stderr, prepare_logging
 from dfk.text import file_name, shown, valid
 
 
@@ -39,10 +39,10 @@ def main(arguments: list[str]) -> int:
     prepare_logging()
 
     from dfk import inference
-    from dfk.explain import Explainer
-    from dfk.progress import Bar
+    from dfk.inference.explain import Explainer
+    from dfk.system.progress import Bar
 
-    ours.refuse_others(options.output_dir, *ours.PICTURES)
+    ownership.refuse_others(options.output_dir, *ownership.PICTURES)
     explainer = Explainer(inference.load(options.model))
     _print("path", "label", "confidence", "picture", "error", "part")
     bad = count = 0
@@ -76,7 +76,7 @@ def _found(options: argparse.Namespace) -> Iterator:
 def _row(explainer, source, folder: Path, number: int) -> tuple[str, ...]:
     """Label, confidence, picture, error and part of one image; its picture is written."""
     from dfk.data.pixels import pixels_of
-    from dfk.files import write_atomic
+    from dfk.system.files import write_atomic
 
     pixels = pixels_of(source.image, limits=explainer.limits)
     if isinstance(pixels, str):
@@ -95,6 +95,6 @@ def _png(picture) -> bytes:
     from PIL.PngImagePlugin import PngInfo
 
     marked, buffer = PngInfo(), io.BytesIO()
-    marked.add_text("Software", ours.PICTURE_MARK)
+    marked.add_text("Software", ownership.PICTURE_MARK)
     picture.save(buffer, "PNG", pnginfo=marked)
     return buffer.getvalue()

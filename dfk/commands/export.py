@@ -20,7 +20,7 @@ import argparse
 from pathlib import Path
 
 from dfk.commands.parser import Parser, positive
-from dfk.messages import prepare_logging
+from dfk.system.messages import prepare_logging
 from dfk.text import printable
 
 

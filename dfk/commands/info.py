@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dfk.commands.parser import MODEL_HELP, Parser
-from dfk.messages import prepare_logging
+from dfk.system.messages import prepare_logging
 from dfk.text import printable
 
 
@@ -23,8 +23,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--format", choices=["table", "json"], default="table")
     options = parser.parse_args(arguments)
     prepare_logging()
-    from dfk.description import describe
     from dfk.inference import load
+    from dfk.inference.description import describe
 
     known = describe(load(options.model))
     if options.format == "json":

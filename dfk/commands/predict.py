@@ -45,7 +45,7 @@ from pathlib import Path
 
 from dfk.commands.parser import MODEL_HELP, Parser, positive, share
 from dfk.errors import DfkError, UsageError
-from dfk.messages import keep_stderr, prepare_logging
+from dfk.system.messages import keep_stderr, prepare_logging
 from dfk.text import printable, shown
 
 # As `dfk.evaluation.conformal` has them, which would have --help wait for NumPy.
@@ -59,8 +59,9 @@ def main(arguments: list[str]) -> int:
     prepare_logging()
     if options.engine == "ray":
         return _score_on_ray(options)
-    from dfk import inference, rows
+    from dfk import inference
     from dfk.data.decode import SUFFIXES
+    from dfk.inference import rows
 
     if options.output and options.output.suffix.lower() in SUFFIXES:
         raise UsageError(
@@ -148,13 +149,14 @@ def _check_ray(options: argparse.Namespace) -> argparse.Namespace:
 
 def _score_on_ray(options: argparse.Namespace) -> int:
     """Scores images in parts; returns the exit code."""
-    from dfk import bulk, inference
+    from dfk import inference
+    from dfk.inference import on_ray
 
     classifier = inference.load(options.model)
     classifier.bounds(**_labelling(options))  # Before a cluster is started
     _set_of(classifier, options)
-    with bulk.cluster():
-        found = bulk.score(
+    with on_ray.cluster():
+        found = on_ray.score(
             options.model,
             options.images,
             options.output,
@@ -182,9 +184,9 @@ def _set_of(classifier, options: argparse.Namespace):
 
 def _score(classifier, form, options, write: Callable[[str], None], file=None) -> int:
     """Writes a row per image as it is answered; returns the exit code."""
-    from dfk import rows
     from dfk.data import sources
-    from dfk.progress import Bar
+    from dfk.inference import rows
+    from dfk.system.progress import Bar
 
     counts = {"all": 0, "bad": 0}
     names: list[str] = []
@@ -223,7 +225,7 @@ def _counted(rows: Iterator, counts: dict[str, int]) -> Iterator:
 
 def _to_stdout(text: str) -> None:
     # Not through a bar that is drawn on the same terminal.
-    from dfk.progress import Bar
+    from dfk.system.progress import Bar
 
     with Bar.external_write_mode(sys.stdout):
         sys.stdout.write(text)

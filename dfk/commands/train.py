@@ -10,7 +10,7 @@ from __future__ import annotations
 from absl import logging
 
 from dfk import config
-from dfk.messages import prepare_logging
+from dfk.system.messages import prepare_logging
 from dfk.text import printable
 
 
@@ -27,8 +27,9 @@ def main(arguments: list[str], doc: str | None = __doc__) -> int:
 
 
 def _train(experiments: list[config.Config]) -> None:
-    from dfk import runs, strategy, training
-    from dfk.evaluation.results import write_results
+    from dfk import runs, training
+    from dfk.reports.results import write_results
+    from dfk.training import strategy
 
     training.check(experiments)
     for number, settings in enumerate(experiments, start=1):

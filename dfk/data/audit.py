@@ -16,10 +16,10 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from dfk import hardware
 from dfk.data import catalog, decode, leakage
 from dfk.data.catalog import DataError, Problem
 from dfk.data.sources import text
+from dfk.system import hardware
 
 # Of the 64 bits of a perceptual hash, how many may differ between near-duplicates. On 1,250 images
 # of 100 x 100, JPEG at quality 50 and a resize to 80 x 80 changed at most 2, cropping 2 pixels off

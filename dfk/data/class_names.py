@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from dfk.columns import RESERVED, UNKNOWN
+from dfk.runs.columns import RESERVED, UNKNOWN
 
 LONGEST = 200  # Characters
 # Unicode's marks that turn the text after them round.

@@ -16,7 +16,7 @@ from absl import logging
 
 from dfk.data import decode
 from dfk.data.catalog import Catalog, DataError, Problem, Split, describe
-from dfk.progress import Bar
+from dfk.system.progress import Bar
 
 
 class _Store:

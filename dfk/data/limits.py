@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dfk import hardware
 from dfk.data import decode
+from dfk.system import hardware
 
 # Of a call: images share it while all of them together take no more.
 CALL_BYTES = 2**30

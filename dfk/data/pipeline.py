@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from dfk.data import augment, order
+from dfk.data import augment, batch_order
 from dfk.data.catalog import Split
 from dfk.data.decode import decode
 from dfk.data.service import distribute
@@ -106,20 +106,20 @@ def make_dataset(
         raise UsageError(f"batches of {batch_size} images do not part into {parts} equal shares")
     share, per_epoch = batch_size // parts, steps_per_epoch(count, batch_size)
     if balanced:
-        indices_at = order.balanced(split.labels, seed)
+        indices_at = batch_order.balanced(split.labels, seed)
     else:
-        indices_at = order.shuffled(count, per_epoch * batch_size, seed)
+        indices_at = batch_order.shuffled(count, per_epoch * batch_size, seed)
 
     def drawn(step: tf.Tensor):
         indices = indices_at(step * batch_size + part * share + tf.range(share, dtype=tf.int64))
-        key = functools.partial(order.key, seed, count=step * parts + part)
-        images = augment.augment(fetch(indices), augmentations, key(order.AUGMENT))
+        key = functools.partial(batch_order.key, seed, count=step * parts + part)
+        images = augment.augment(fetch(indices), augmentations, key(batch_order.AUGMENT))
         if crop:
-            images = augment.random_crop(images, crop, key(order.CROP))
+            images = augment.random_crop(images, crop, key(batch_order.CROP))
         images = tf.cast(images, tf.float32)
         targets = tf.gather(labels, indices)
         if mixer:
-            images, targets = mixer(images, targets, key(order.MIX))
+            images, targets = mixer(images, targets, key(batch_order.MIX))
         if class_weight is None:
             return images, targets
         return images, targets, tf.linalg.matvec(targets, tf.constant(class_weight, tf.float32))

@@ -1,1 +1,1 @@
-"""How good a model is, and how that is shown."""
+"""How good a model is: arithmetic only."""

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import binomtest
-
-from dfk.columns import PREDICTIONS
-from dfk.errors import DfkError
 
 RESAMPLES = 10_000
 
@@ -65,89 +60,3 @@ def bootstrap(first: dict[str, bool], second: dict[str, bool], seed: int = 0) ->
     drawn = np.random.default_rng(seed).multinomial(n, shares / n, RESAMPLES)
     low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / n, [2.5, 97.5])
     return [float(low), float(high)]
-
-
-def read_answers(predictions: Path) -> dict[str, tuple[str, str]]:
-    """Reads a `predictions.csv`: image id -> (label, answer) of the labelled images.
-
-    Columns are known by their place: classes of older models may be called like one.
-
-    Raises:
-        DfkError: if it is none.
-    """
-    try:
-        with open(predictions, newline="", encoding="utf-8") as file:
-            head, *rows = csv.reader(file, strict=True)
-            if tuple(head[:3]) != PREDICTIONS[:3]:
-                raise ValueError(f"its first line is {head[:3]}")
-            if any(len(row) != len(head) for row in rows):
-                raise ValueError("a row is cut off")
-            return {i: (label, answer) for i, label, answer, *_ in rows if label}
-    except (ValueError, csv.Error) as error:
-        raise DfkError(
-            f"{predictions} is no predictions.csv of a run or of dfk evaluate"
-        ) from error
-
-
-def read_correct(predictions: Path) -> dict[str, bool]:
-    """Reads from a `predictions.csv` which labelled images were named rightly."""
-    return {i: label == answer for i, (label, answer) in read_answers(predictions).items()}
-
-
-KEYS = ("image_id", "label", "a", "b")
-
-
-class Comparison(NamedTuple):
-    """Two models on the labelled images that both have answered.
-
-    Attributes:
-        n: how many images these are.
-        accuracy_a, accuracy_b: on them.
-        test: McNemar's.
-        difference_ci95: the 95 % interval of accuracy_b - accuracy_a, by `bootstrap`.
-        disagreements: images to which they gave different names, in the order of the first's
-            file: `image_id`, `label` (the truth), `a`, `b`.
-    """
-
-    n: int
-    accuracy_a: float
-    accuracy_b: float
-    test: McNemar
-    difference_ci95: list[float]
-    disagreements: list[dict[str, str]]
-
-
-def compare(a: Path, b: Path) -> Comparison:
-    """Compares two runs by their `predictions.csv`.
-
-    Args:
-        a, b: folders that hold one, or the files.
-
-    Raises:
-        DfkError: if one cannot be read, they share no labelled image, or do not agree on its
-            label.
-    """
-    first, second = map(_answers, (a, b))
-    common = [image_id for image_id in first if image_id in second]
-    if not common:
-        raise DfkError(f"{a} and {b} have no labelled image in common")
-    for image_id in common:
-        labels = first[image_id][0], second[image_id][0]
-        if labels[0] != labels[1]:
-            raise DfkError(f"{image_id} is {labels[0]} in {a} but {labels[1]} in {b}")
-    right = [{i: label == answer for i, (label, answer) in x.items()} for x in (first, second)]
-    return Comparison(
-        len(common),
-        *(sum(r[i] for i in common) / len(common) for r in right),
-        mcnemar(*right),
-        bootstrap(*right),
-        [
-            dict(zip(KEYS, (i, *first[i], second[i][1]), strict=True))
-            for i in common
-            if first[i][1] != second[i][1]
-        ],
-    )
-
-
-def _answers(path: Path) -> dict[str, tuple[str, str]]:
-    return read_answers(path / "predictions.csv" if path.is_dir() else path)

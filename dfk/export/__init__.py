@@ -11,13 +11,16 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from dfk import files, inference, models, ours, runs, shipped
+from dfk import inference, models, runs
 from dfk.errors import DfkError, UsageError
 from dfk.export import check, serving_files
 from dfk.export.dense import dense
 from dfk.export.signatures import Served
-from dfk.inference import SAVED_MODEL as FOLDER
 from dfk.inference import versions
+from dfk.models import locate
+from dfk.runs import EXPORTS as FOLDER
+from dfk.runs import ownership
+from dfk.system import files
 from dfk.text import printable, valid
 
 # By precision, by how much a probability may differ from the trained model's.
@@ -78,7 +81,7 @@ def export(
     output_dir = Path(output_dir or _default_folder(file, run_dir))
     if valid(str(output_dir)) != str(output_dir):
         raise UsageError(f"{output_dir} is not UTF-8: TensorFlow can write nothing there")
-    ours.refuse_others(output_dir, *ours.BESIDE)
+    ownership.refuse_others(output_dir, *ownership.BESIDE)
     # Of what may stand in a URL and on a command line
     name = re.sub(r"[^\w.-]", "_", (run_dir or file.with_suffix("")).resolve().name)
     model = _load(file)
@@ -114,7 +117,7 @@ def _default_folder(file: Path, run_dir: Path | None) -> Path:
     if run_dir:
         return run_dir / FOLDER
     # What comes with the package is not exported into it.
-    beside = Path() if file.parent == shipped.FOLDER else file.parent
+    beside = Path() if file.parent == locate.FOLDER else file.parent
     return beside / f"{file.stem}_{FOLDER}"
 
 
@@ -136,7 +139,7 @@ def find_model(source: str | Path) -> Path:
     Raises:
         UsageError: if it is an SVM, a SavedModel, unfinished or not there.
     """
-    source = shipped.locate(source)
+    source = locate.locate(source)
     if not source.exists():
         raise UsageError(f"{source}: no such run or .keras file")
     if source.suffix == ".skops" or (source / runs.SVM_MODEL).is_file():
@@ -186,7 +189,11 @@ def _publish(draft: Path, output_dir: Path) -> Path:
 def _prune(output_dir: Path, keep: int) -> None:
     """Deletes all but the newest of the versions that dfk wrote, and nothing of others'."""
     numbered = [output_dir / str(number) for number in versions(output_dir)]
-    mine = [x for x in numbered if ours.is_version(x) and not any(ours.strangers_in_version(x))]
+    mine = [
+        x
+        for x in numbered
+        if ownership.is_version(x) and not any(ownership.strangers_in_version(x))
+    ]
     if keep and len(mine) < len(numbered):
         others = ", ".join(x.name for x in numbered if x not in mine)
         logging.warning("Kept in %s what dfk did not write, or not alone: %s", output_dir, others)

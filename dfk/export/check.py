@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from dfk import config, runs
-from dfk.data import catalog, decode, demo
+from dfk.data import catalog, decode, embedded
 from dfk.errors import DfkError
 from dfk.export.signatures import BYTES, IMAGES
 
@@ -20,8 +20,8 @@ _SIMULATED, _OWN = 8, 24
 
 def examples(run_dir: Path | None) -> list[bytes]:
     """Image files to compare on: images of the demo, and of the run's data where that is there."""
-    labels = [demo.label_of("validation", i) for i in range(_SIMULATED)]
-    images = [demo.simulate("validation", i, label) for i, label in enumerate(labels)]
+    labels = [embedded.label_of("validation", i) for i in range(_SIMULATED)]
+    images = [embedded.simulate("validation", i, label) for i, label in enumerate(labels)]
     files = [tf.io.encode_png(image).numpy() for image in images]
     own = _own_images(run_dir) if run_dir else []
     return files + [file for file in own if not decode.reason(file)]

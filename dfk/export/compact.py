@@ -15,8 +15,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from dfk import files, inference
+from dfk import inference
 from dfk.errors import UsageError
+from dfk.system import files
 
 _DROPPED = 23 - 10  # Bits of float32's mantissa beyond float16's
 

@@ -15,10 +15,11 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 import dfk
-from dfk import files, models
+from dfk import models
 from dfk.data import decode
 from dfk.export.dense import Dense
 from dfk.export.signatures import BYTES, IMAGES
+from dfk.system import files
 
 EXTRA, FACTS = "assets.extra", "dfk.json"
 # What a server pads batches to, and what it is warmed up with.

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from dfk.models.classifier import (
-    class_names_of,
-    classifier,
-    logits_of,
-    network_of,
-    set_thresholds,
-)
+from dfk.models.classifier import class_names_of, classifier, logits_of, network_of, set_thresholds
 from dfk.models.deepfakenet import DeepFakeNet
 from dfk.models.ensemble import (
     NO_SVM,
@@ -23,13 +17,7 @@ from dfk.models.limits import bytes_per_pixel, smallest_image, smallest_input
 from dfk.models.residual import ResidualNet
 from dfk.models.rich import RichNet
 from dfk.models.svm import PENALTY, SVM
-from dfk.models.vgg import (
-    VGG16,
-    WeightsError,
-    check_weights,
-    has_batch_norm,
-    set_trainable_from,
-)
+from dfk.models.vgg import VGG16, WeightsError, check_weights, has_batch_norm, set_trainable_from
 
 # The networks that `--model` names.
 BUILDERS = {"deepfakenet": DeepFakeNet, "vgg16": VGG16, "residual": ResidualNet, "rich": RichNet}

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from dfk import layers
-from dfk.loading import keras_files
+from dfk.model_files import keras_files
 from dfk.models.classifier import InputShape, classifier, names_of
 from dfk.models.seeds import Seeds
 

@@ -14,7 +14,7 @@ from scipy.special import log_softmax, softmax
 from dfk.errors import UsageError
 from dfk.evaluation.calibration import fit_temperature
 from dfk.layers import ConfidenceWeightedAverage, Frozen, Scale
-from dfk.loading import keras_files
+from dfk.model_files import keras_files
 from dfk.models.classifier import class_names_of, classifier, network_of
 from dfk.models.seeds import Seeds
 

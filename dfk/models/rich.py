@@ -1,8 +1,8 @@
 """A rich model: what the noise of an image does together, counted, and a small network on it.
 
-No convolution is learned. `dfk.noise_statistics` and `dfk.rich_features` measure, which takes some
-milliseconds an image and, without augmentation, happens once; two dense layers learn in a minute
-or two of a CPU what a convolutional network takes an hour for.
+No convolution is learned. `dfk.layers.noise_statistics` and `dfk.layers.rich_features` measure,
+which takes some milliseconds an image and, without augmentation, happens once; two dense layers
+learn in a minute or two of a CPU what a convolutional network takes an hour for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 
 from dfk import layers
-from dfk.loading import keras_files
+from dfk.model_files import keras_files
 from dfk.models.classifier import InputShape, classifier, names_of
 from dfk.models.seeds import Seeds
 

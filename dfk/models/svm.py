@@ -12,10 +12,10 @@ import numpy as np
 from scipy.special import softmax
 
 from dfk.errors import UsageError
-from dfk.files import write_atomic
-from dfk.loading import facts, skops_files
-from dfk.loading.refused import Refused, reason, told
+from dfk.model_files import facts, skops_files
+from dfk.model_files.refused import Refused, reason, told
 from dfk.models import forensic, rbf
+from dfk.system.files import write_atomic
 
 # By kind, the penalty C: the study's, and what did best on the holdout (1, 3, 10, 30 tried).
 PENALTY = {"svm": 1.0, "svm_forensic": 10.0}

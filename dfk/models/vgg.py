@@ -13,11 +13,11 @@ from keras import ops
 
 from dfk import layers
 from dfk.errors import UsageError
-from dfk.loading import hdf5, keras_files
-from dfk.loading.refused import Refused, reason
+from dfk.model_files import hdf5, keras_files
+from dfk.model_files.refused import Refused, reason
 from dfk.models.classifier import InputShape, classifier, names_of, network_of
 from dfk.models.seeds import Seeds
-from dfk.text import raw
+from dfk.system.terminal import raw
 
 # What keras.applications downloads, into the same cached file. It names neither publicly.
 _URL = (

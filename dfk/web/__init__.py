@@ -1,4 +1,4 @@
-"""The page of `dfk demo` in a browser: a small web server in front of `dfk.page`.
+"""The page of `dfk demo` in a browser: a small web server in front of `dfk.web.page`.
 
 Needs the extra `demo`. It answers four addresses, and nothing else exists: the page, its style, its
 script, and the place for the bytes of one image. An image stays in memory and goes with its
@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from dfk.page import Page
+from dfk.web.page import Page
 
 if TYPE_CHECKING:
     import uvicorn

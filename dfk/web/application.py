@@ -13,10 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from dfk.page import CLOSED_SET, Page
 from dfk.web import html
 from dfk.web.hosts import Guard, Hosts
 from dfk.web.lanes import Lanes
+from dfk.web.page import CLOSED_SET, Page
 from dfk.web.uploads import Uploads
 
 _FAILED = "The page itself failed at this; where it was started, it says why."

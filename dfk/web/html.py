@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from dfk.page import Page, smaller
+from dfk.web.page import Page, smaller
 
 HERE = Path(__file__).parent
 

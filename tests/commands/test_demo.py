@@ -17,7 +17,7 @@ from PIL import Image
 
 import dfk
 from dfk import cli
-from dfk.page import CLOSED_SET
+from dfk.web.page import CLOSED_SET, Page
 from tests import networks
 from tests.demo_server import demo
 from tests.pictures import BROKEN, encode, noise
@@ -117,9 +117,7 @@ def test_the_image_and_its_heat_map_stand_side_by_side(classifier, page):
     shown = _upload(page, "heat.png", encode(image, "PNG"))
     left, right = shown.locator("img").all()
     np.testing.assert_array_equal(_pixels(left), image)
-    np.testing.assert_array_equal(
-        _pixels(right), dfk.page.Page(classifier).show(encode(image, "PNG")).heat
-    )
+    np.testing.assert_array_equal(_pixels(right), Page(classifier).show(encode(image, "PNG")).heat)
     a, b = left.bounding_box(), right.bounding_box()
     assert a["y"] == b["y"] and a["x"] + a["width"] < b["x"] and a["width"] > 200
 

@@ -24,8 +24,8 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.dataset  # noqa: E402
 import pyarrow.parquet  # noqa: E402
 
-from dfk import bulk  # noqa: E402
 from dfk.errors import UsageError  # noqa: E402
+from dfk.inference import on_ray  # noqa: E402
 
 CLASSES = ("gan", "real life", "vae, large")
 
@@ -155,12 +155,12 @@ def test_a_killed_actor_loses_nothing_and_doubles_nothing(cluster, model, tmp_pa
 def test_a_call_goes_on_where_one_was_killed(cluster, model, folder, tmp_path):
     inputs, _ = folder
     output = tmp_path / "out"
-    done = bulk.score(model, [str(inputs)], output, part_rows=50)
+    done = on_ray.score(model, [str(inputs)], output, part_rows=50)
     first, second = sorted(output.glob("part-*"))
     before = sorted(os.listdir(first))
     # As a kill leaves it: a part is missing, and half of it lies aside.
     second.rename(output / f".{second.name}")
-    assert bulk.score(model, [str(inputs)], output, part_rows=50) == done
+    assert on_ray.score(model, [str(inputs)], output, part_rows=50) == done
     assert sorted(os.listdir(first)) == before and not list(output.glob(".part-*"))
     _assert_same_answers(_parquet_rows(output), _local(model, inputs, tmp_path / "x.csv"))
 
@@ -210,7 +210,7 @@ def test_files_of_both_kinds_are_refused(cluster, model, tmp_path, capsys):
 )
 def test_a_folder_of_others_keeps_what_it_has(name, content, message, tmp_path):
     (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_text(content)
-    with pytest.raises(UsageError, match=message), bulk._begun(tmp_path, {"model": "x"}):
+    with pytest.raises(UsageError, match=message), on_ray._begun(tmp_path, {"model": "x"}):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert content is None or (tmp_path / name).read_text() == content
@@ -218,23 +218,23 @@ def test_a_folder_of_others_keeps_what_it_has(name, content, message, tmp_path):
 
 def test_a_first_call_without_images_leaves_nothing(model, tmp_path):
     (tmp_path / "empty").mkdir()
-    found = bulk.score(model, [str(tmp_path / "empty")], tmp_path / "out")
+    found = on_ray.score(model, [str(tmp_path / "empty")], tmp_path / "out")
     assert found.rows == 0 and not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="is a file"):
-        bulk.score(model, ["a.png"], Path(model))
+        on_ray.score(model, ["a.png"], Path(model))
 
 
 def test_classes_called_like_columns_get_others(tmp_path):
     names = ("label", "error", "path", "set")
     path = save_tiny(tmp_path / "old.keras", names, seed=1)
-    scorer = bulk.Scorer(
+    scorer = on_ray.Scorer(
         model=str(path), form="csv", coverage=None, threads=1, min_confidence=0, unknown=False
     )
     image = corpus.encode(corpus.picture(), "PNG")
     columns = scorer({"path": np.array(["p", "q"]), "bytes": np.array([image, b""], object)})
     expected = ["path", "label", "confidence", *(f"{n} (class)" for n in names), "error"]
     assert list(columns) == expected
-    found, _ = bulk.inference.loaded(str(path)).predict([image, image])
+    found, _ = on_ray.inference.loaded(str(path)).predict([image, image])
     assert [columns[name][0] for name in expected][3:7] == [str(x) for x in found.probabilities]
     assert columns["label"].tolist() == [found.label, ""] and columns["error"][1]
 
@@ -246,7 +246,7 @@ def test_ray_only_options_need_ray(model, capsys):
 
 
 def test_another_call_into_the_same_folder_is_refused(cluster, model, folder, tmp_path, capsys):
-    bulk._check_settings(tmp_path, {"form": "csv", "batch_size": 32})
+    on_ray._check_settings(tmp_path, {"form": "csv", "batch_size": 32})
     assert _predict(model, folder[0], tmp_path, "--batch_size=8") == 2
     assert "was begun with another model, form, batch_size" in capsys.readouterr().err
 
@@ -263,7 +263,7 @@ def test_what_is_no_table_of_images_is_named(columns, cluster, model, tmp_path, 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(UsageError, match="nobody answers there"), bulk.cluster():
+    with pytest.raises(UsageError, match="nobody answers there"), on_ray.cluster():
         pass
 
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from dfk import cli
-from dfk.columns import RESERVED
 from dfk.data import catalog, class_names
+from dfk.runs.columns import RESERVED
 
 
 def _folders(root, names, splits=("train",)):

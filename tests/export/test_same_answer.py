@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 
 import dfk
+from dfk.benchmarks.serving.client import Client
 from dfk.data import decode
-from dfk.description import describe
-from dfk.page import Page
-from dfk.serving.client import Client
+from dfk.inference.description import describe
+from dfk.web.page import Page
 from tests.networks import CLASSES
 from tests.pictures import BROKEN, GOOD
 

@@ -13,7 +13,7 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
 from dfk import web
 from dfk.inference import Prediction
-from dfk.page import Shown
+from dfk.web.page import Shown
 
 
 class Slow:

@@ -1,0 +1,238 @@
+"""Scores images with a loaded model.
+
+Files and bytes go through `dfk.data.decode`, as in training and serving, so the same
+bytes give the same pixels and the same probabilities. An image that cannot be read gets
+an error of its own and does not disturb the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from dfk import runs
+from dfk.data.limits import Limits
+from dfk.data.pixels import Image, pixels_of
+from dfk.errors import UsageError
+from dfk.evaluation import conformal
+from dfk.inference.batching import by_size, in_threads, windows
+from dfk.runs.columns import UNKNOWN
+
+BATCH_SIZE = 32
+
+
+class Prediction(NamedTuple):
+    """What a model says of one image.
+
+    Attributes:
+        label: the name of the most probable class; `unknown` where that is less probable than
+            was asked for; "" for an image that cannot be read.
+        confidence: the largest probability, 0..1; 0 for an image that cannot be read.
+        probabilities: float32 [C], in the order of `Classifier.class_names`, calibrated.
+        error: why the image cannot be read; "" if it can.
+    """
+
+    label: str
+    confidence: float
+    probabilities: np.ndarray
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classifier:
+    """A loaded model. It knows a closed set of classes and gives *every* image one of them.
+
+    Attributes:
+        path: where it was loaded from.
+        class_names: C names.
+        answer: images of one size, uint8 [N, H, W, 3], or float32 where `input_size` is
+            known, to probabilities [N, C].
+        input_size: (H, W) that the model resizes to; None if images keep their size.
+        thresholds: named numbers that the model carries, as `dfk.evaluation.conformal`
+            chooses them; those of sets are C, in the order of the classes.
+        model: the `keras.Model` or `dfk.models.SVM`; None for a SavedModel.
+        limits: what an image may be.
+    """
+
+    path: Path
+    class_names: tuple[str, ...]
+    answer: Callable[[np.ndarray], np.ndarray]
+    input_size: tuple[int, int] | None = None
+    thresholds: Mapping[str, float | Sequence[float]] = dataclasses.field(default_factory=dict)
+    model: Any = None
+    limits: Limits = Limits()  # noqa: RUF009 -- nobody changes it
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder that holds what else a run leaves, if the model lies in a run."""
+        return self.path.parent.parent if self.path.is_dir() else self.path.parent
+
+    @property
+    def name(self) -> str:
+        """The run's name; outside of a run, the file's or the folder's."""
+        in_run = (self.run_dir / runs.FLAGS).is_file()
+        return self.run_dir.resolve().name if in_run else self.path.stem
+
+    @property
+    def temperature(self) -> float | None:
+        """What the logits are divided by, fitted on the holdout; None for a SavedModel."""
+        if self.model is None:
+            return None
+        return getattr(self.model, "temperature", None) or self.model.layers[-1].temperature
+
+    def threshold(self, name: str) -> float | Sequence[float]:
+        """A threshold that the model carries, as `dfk.evaluation.conformal` names them.
+
+        Raises:
+            UsageError: if it carries none of this name.
+        """
+        if name not in self.thresholds:
+            there = ", ".join(self.thresholds) or "none"
+            raise UsageError(
+                f"{self.path} carries no threshold {name} (it has {there}); train it once more"
+            )
+        return self.thresholds[name]
+
+    def prediction_set(self, probabilities: np.ndarray, coverage: float = 0.95) -> list[str]:
+        """The classes among which the true one is with a probability of 0.9, 0.95 or 0.99.
+
+        This holds of each class, however good the model is, for images like the holdout's
+        (`dfk.evaluation.conformal`). `probabilities`, float32 [C], are those of a `Prediction`.
+        They may be all classes, or none where none is likely.
+
+        Raises:
+            UsageError: if the model carries no thresholds for it.
+        """
+        bounds = self.threshold(conformal.set_name(coverage))
+        inside = conformal.members(probabilities, bounds)
+        return [name for name, is_in in zip(self.class_names, inside, strict=True) if is_in]
+
+    def predict(
+        self,
+        images: Image | Iterable[Image],
+        *,
+        batch_size: int = BATCH_SIZE,
+        min_confidence: float = 0.0,
+        unknown: bool = False,
+    ) -> list[Prediction]:
+        """Scores images; one `Prediction` each, in their order.
+
+        Args:
+            images: one or several paths, contents of image files (bytes), or arrays uint8
+                [H, W, 3]; also one array [N, H, W, 3].
+            batch_size: images of one size that share a call of the model.
+            min_confidence: an image with less is called `unknown`.
+            unknown: so is one that the model's own threshold says it of.
+
+        Raises:
+            UsageError: if the model carries no such threshold, or has a class `unknown`.
+        """
+        one = isinstance(images, str | os.PathLike | bytes | np.ndarray)
+        if one and not (isinstance(images, np.ndarray) and images.ndim == 4):
+            images = [images]
+        options = {"min_confidence": min_confidence, "unknown": unknown}
+        return list(self.predict_stream(images, batch_size=batch_size, **options))
+
+    def predict_stream(
+        self,
+        images: Iterable[Image],
+        *,
+        batch_size: int = BATCH_SIZE,
+        min_confidence: float = 0.0,
+        unknown: bool = False,
+    ) -> Iterator[Prediction]:
+        """Scores images as they come, as `predict` does, with a bounded number in memory."""
+        options = {"min_confidence": min_confidence, "unknown": unknown}
+        for batch in self.predict_batches(images, batch_size=batch_size, **options):
+            yield from batch
+
+    def predict_batches(
+        self,
+        images: Iterable[Image],
+        *,
+        batch_size: int = BATCH_SIZE,
+        min_confidence: float = 0.0,
+        unknown: bool = False,
+    ) -> Iterator[list[Prediction]]:
+        """Scores a stream as `predict_stream` does; yields what became ready together.
+
+        A stream that goes on behind what was yielded is answered the same, bit for bit.
+        """
+        bounds = self.bounds(min_confidence, unknown)
+        resize = _resizer(self.input_size)
+        decoded = in_threads(lambda image: pixels_of(image, resize, self.limits), images)
+        for window in windows(decoded, batch_size):
+            answers = self._answer(window, batch_size)
+            yield [self._prediction(answer, bounds) for answer in answers]
+
+    def bounds(self, min_confidence: float = 0.0, unknown: bool = False) -> tuple[float, float]:
+        """The least confidence and the least centred logit of what is not called `unknown`.
+
+        Raises:
+            UsageError: if the model carries no threshold for it, or has a class of that name.
+        """
+        if (min_confidence or unknown) and UNKNOWN in self.class_names:
+            raise UsageError(
+                f"{self.path} has a class {UNKNOWN!r}, which could not be told from the answer "
+                f"{UNKNOWN!r} of --min_confidence and --unknown: leave these out, or rename the "
+                "class and train once more"
+            )
+        return min_confidence, self.threshold(conformal.UNKNOWN) if unknown else 0.0
+
+    def label_of(self, probabilities: np.ndarray, bounds: tuple[float, float] = (0.0, 0.0)) -> str:
+        """The label that probabilities, float32 [C], stand for: `unknown` below the `bounds`."""
+        min_confidence, min_logit = bounds
+        known = float(probabilities.max()) >= min_confidence
+        # Of the largest it is never negative.
+        if known and min_logit > 0:
+            known = conformal.centred_logit(probabilities) >= min_logit
+        return self.class_names[probabilities.argmax()] if known else UNKNOWN
+
+    def _answer(self, window: list[np.ndarray | str], batch_size: int) -> list[np.ndarray | str]:
+        """Pixels to probabilities [C] or the reason why there are none; reasons stay."""
+        answers = list(window)
+        for indices in by_size(window):
+            height, width, _ = window[indices[0]].shape
+            step = self.limits.at_once(height, width, batch_size)
+            for start in range(0, len(indices), step):
+                batch = indices[start : start + step]
+                found = self._call([window[i] for i in batch])
+                for place, i in enumerate(batch):
+                    answers[i] = found if isinstance(found, str) else found[place]
+        return answers
+
+    def _call(self, images: list[np.ndarray]) -> list[np.ndarray] | str:
+        """The model's answers to images of one size, or why it has none for that size."""
+        height, width, _ = images[0].shape
+        cannot = f"the model cannot take an image of {width} x {height} pixels"
+        try:
+            probabilities = self.answer(np.stack(images))
+        except UsageError as error:  # An SVM says what it needs.
+            return f"{cannot}: {error}"
+        except (MemoryError, tf.errors.OpError) as error:
+            memory = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
+            return f"{cannot}" + (": there is not enough memory" if memory else "")
+        if not np.isfinite(probabilities).all():
+            return cannot
+        return list(probabilities)
+
+    def _prediction(self, answer: np.ndarray | str, bounds: tuple[float, float]) -> Prediction:
+        if isinstance(answer, str):
+            return Prediction("", 0.0, np.zeros(len(self.class_names), np.float32), answer)
+        return Prediction(self.label_of(answer, bounds), float(answer.max()), answer)
+
+
+def _resizer(size: tuple[int, int] | None) -> Callable[[np.ndarray], np.ndarray] | None:
+    """The model's own resize, ahead of it: images of any sizes then share a batch."""
+    if size is None:
+        return None
+    from dfk.layers import Resizing
+
+    resize = Resizing(*size)
+    return lambda pixels: np.asarray(resize(pixels[None]))[0]

@@ -1,0 +1,122 @@
+"""Loads what can answer for images: a run, a `.keras` file, a SavedModel or an SVM."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dfk.data.limits import Limits
+from dfk.data.pixels import Image
+from dfk.inference.classifier import Classifier, Prediction
+from dfk.models import locate
+
+
+def load(path: str | os.PathLike) -> Classifier:
+    """Loads a classifier; nothing that the files hold is run as Python code.
+
+    Args:
+        path: a run's folder, a `.keras` file, an SVM's `.skops` file, a SavedModel's folder,
+            a folder of numbered versions of one, of which the highest is taken, or the name of
+            a model that comes with dfk, such as `unibuc`. An existing path wins over a name.
+
+    Raises:
+        UsageError: if there is no model, it is damaged, or it was not made by dfk.
+    """
+    found = locate.find_model(locate.locate(path))
+    if found.suffix == ".skops":
+        return _load_svm(found)
+    if found.suffix == ".keras":
+        return _load_keras(found)
+    return _load_saved_model(found)
+
+
+def make_predict_fn(
+    path: str | os.PathLike, **options: Any
+) -> Callable[[Iterable[Image]], list[Prediction]]:
+    """Makes `Classifier.predict` of a model, with the `options` that it takes, for other processes.
+
+    The function can be pickled; the process that calls it loads the model, once.
+    """
+    return functools.partial(_predict, os.fspath(path), **options)
+
+
+def _predict(path: str, images: Iterable[Image], **options: Any) -> list[Prediction]:
+    return loaded(path).predict(images, **options)
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(path: str) -> Classifier:
+    """`load`, once for a process."""
+    return load(path)
+
+
+def _load_svm(path: Path) -> Classifier:
+    from dfk.models import SVM
+
+    svm = SVM.load(path)
+    limits = Limits(bytes_per_pixel=svm.bytes_per_pixel)
+    known = {"thresholds": svm.thresholds, "model": svm, "limits": limits}
+    return Classifier(path, svm.class_names, svm.predict, **known)
+
+
+def _load_keras(path: Path) -> Classifier:
+    from dfk import layers, models
+    from dfk.model_files import keras_files
+
+    model = keras_files.load(path)
+    head = model.layers[-1]
+    sizes = [(x.height, x.width) for x in model.layers if isinstance(x, layers.Resizing)]
+    return Classifier(
+        path,
+        head.class_names,
+        _keras_answer(model),
+        input_size=sizes[0] if sizes else None,
+        thresholds=head.thresholds,
+        model=model,
+        limits=Limits(models.smallest_image(model), models.bytes_per_pixel(model)),
+    )
+
+
+def _keras_answer(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        turn = threading.Lock()  # Keras keeps a call's state in the model.
+
+        def one_at_a_time(images: np.ndarray) -> np.ndarray:
+            with turn:
+                return np.asarray(model.predict_on_batch(images.astype(np.float32)))
+
+        return one_at_a_time
+
+    # Traced once for all sizes; `predict` would trace once more for each.
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
+    def call(images):
+        return model(images, training=False)
+
+    # TensorFlow counts the functions of all models as one, and would warn of the fifth's trace.
+    call._omit_frequent_tracing_warning = True
+    return lambda images: call(tf.cast(images, tf.float32)).numpy()
+
+
+def _load_saved_model(folder: Path) -> Classifier:
+    from dfk.model_files import saved_models
+
+    loaded, known = saved_models.load(folder)
+    answer = functools.partial(_serve, loaded)
+    more = {"thresholds": known["thresholds"], "limits": known["limits"]}
+    return Classifier(folder, known["class_names"], answer, **more)
+
+
+def _serve(loaded: Any, images: np.ndarray) -> np.ndarray:
+    # Through `loaded`: its signatures do not keep its variables alive.
+    answers = loaded.signatures["serve_images"](images=tf.constant(images))
+    # What it has no answer for is no number here, which becomes an error.
+    return np.where(answers["valid"][:, None], answers["probabilities"], np.nan)

@@ -1,0 +1,1 @@
+"""What a person reads of a model: reports, tables and plots."""

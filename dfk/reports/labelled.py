@@ -1,0 +1,121 @@
+"""Scores a loaded model on any labelled set, also one with fewer classes or other names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dfk.data import catalog, decode
+from dfk.data.catalog import UNLABELLED, Catalog, DataError, Problem, Split
+from dfk.data.embedded import write_demo
+from dfk.errors import UsageError
+from dfk.inference import Classifier, Prediction
+
+
+class Decoded(Sequence):
+    """Images that are decoded when they are looked at, uint8 [H, W, 3]."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return decode.decode(self._paths[index].read_bytes()).numpy()
+
+
+def read(
+    data_dir: str, split: str | None, class_names: Sequence[str], class_map: Mapping[str, str]
+) -> tuple[str, Split, list[Problem]]:
+    """Reads a labelled split whose labels are, or are mapped to, classes of a model.
+
+    Args:
+        data_dir: a folder in either layout, or `demo`.
+        split: which one; None for `validation`, or where there is none, another with labels.
+        class_names: the model's.
+        class_map: from labels of the data to classes of the model; a label that is missing
+            means the class of its own name.
+
+    Returns:
+        The split's name; its labelled images, labels being indices into `class_names`; and
+        those that are missing.
+
+    Raises:
+        DataError: if there is no such split, or it cannot be used.
+        UsageError: if a label is no class of the model, or `class_map` names what is not there.
+    """
+    data = catalog.read(write_demo() if data_dir == "demo" else Path(data_dir))
+    name = split or _default_split(data)
+    if name not in data.splits:
+        raise DataError(
+            [Problem(data_dir, f"has no split {name}; it has {', '.join(data.splits)}")]
+        )
+    problems = [p for p in data.problems if p.where.startswith((f"{name}.csv", f"{name}/"))]
+    if not all(problem.skippable for problem in problems):
+        raise DataError(problems)
+    found = data.splits[name]
+    found = found.take(np.flatnonzero(found.labels != UNLABELLED).tolist())
+    if not len(found):
+        raise DataError([Problem(data_dir, f"its split {name} has no labels"), *problems])
+    here = [data.class_names[label] for label in np.unique(found.labels)]
+    index = _indices(here, class_names, class_map)
+    labels = [index[data.class_names[label]] for label in found.labels]
+    return name, dataclasses.replace(found, labels=np.array(labels, np.int32)), problems
+
+
+def score(
+    classifier: Classifier,
+    split: Split,
+    *,
+    progress: Callable[[Iterable[Prediction]], Iterable[Prediction]] = iter,
+) -> tuple[Split, np.ndarray, list[Problem]]:
+    """Scores a split.
+
+    Args:
+        progress: wraps the stream of predictions, as `tqdm` does.
+
+    Returns:
+        The images that could be read, their probabilities float32 [N, C], and the others.
+
+    Raises:
+        DataError: if none could be read.
+    """
+    kept, answers, problems = [], [], []
+    for i, found in enumerate(progress(classifier.predict_stream(split.paths))):
+        if found.error:
+            problems.append(Problem(str(split.paths[i]), found.error, skippable=True))
+        else:
+            kept.append(i)
+            answers.append(found.probabilities)
+    if not kept:
+        raise DataError(problems)
+    readable = split.take(kept)
+    readable = dataclasses.replace(readable, images=Decoded(readable.paths))
+    return readable, np.stack(answers), problems
+
+
+def _default_split(data: Catalog) -> str:
+    labelled = [name for name, split in data.splits.items() if (split.labels >= 0).any()]
+    return "validation" if "validation" in labelled or not labelled else labelled[-1]
+
+
+def _indices(
+    labels: Sequence[str], class_names: Sequence[str], class_map: Mapping[str, str]
+) -> dict[str, int]:
+    """From labels of the data to indices into `class_names`."""
+    names = ", ".join(class_names)
+    absent = class_map.keys() - set(labels)
+    if absent:
+        raise UsageError(f"--class_map names {', '.join(sorted(absent))}; no image has that label")
+    meant = {label: class_map.get(label, label) for label in labels}
+    unknown = [label for label, name in meant.items() if name not in class_names]
+    if unknown:
+        raise UsageError(
+            f"the model has no class for the labels {', '.join(unknown)}; it knows {names}. "
+            f"Say what they are: --class_map={unknown[0]}:{class_names[0]},..."
+        )
+    return {label: class_names.index(name) for label, name in meant.items()}

@@ -1,0 +1,211 @@
+"""A run's `report.html`: one file with everything in it, readable anywhere, fetching nothing."""
+
+import base64
+import io
+import math
+import numbers
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from dfk.reports import confidence_plots, plots, robustness_plots
+from dfk.reports.results import duration
+from dfk.system.files import write_atomic
+from dfk.text import printable
+
+DASH = "\u2013"
+MAX_MISTAKES = 24
+MAX_CONFUSIONS = 6
+WIDE = 8  # more classes than this take the page's whole width
+THUMBNAIL = 200  # CSS pixels: no larger than this
+TRAIN = "python run_experiments.py --flagfile={}/config.flags --output_dir=again"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrong answer: uint8 `image` [H, W, 3] of any size, and `confidence` in 0..1.
+
+    `overlay` is the image under a heat map of where the model looked, if that is known.
+    """
+
+    image_id: str
+    image: np.ndarray
+    truth: str
+    predicted: str
+    confidence: float
+    overlay: np.ndarray | None = None
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    metrics: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
+    config: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    mistakes: Sequence[Mistake],
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    command: str | None = None,
+) -> None:
+    """Writes the report of one run to `path`, whole or not at all.
+
+    The same arguments give the same bytes. Text is escaped, whatever it holds.
+
+    Args:
+        path: where the page goes; its folder exists.
+        title: the page's heading.
+        metrics: the content of metrics.json. What it lacks is shown as a dash; besides,
+            `published_accuracy` (0..1) is compared with the accuracy.
+        history: one row per epoch (`epoch` from 1, `loss`, `accuracy`, `val_loss`,
+            `val_accuracy`, `learning_rate`); empty for a model that has no epochs.
+        config: flag -> value, resolved.
+        environment: versions, hardware, data fingerprint, git commit; may be nested.
+        mistakes: the wrong answers; the 24 most confident of them are shown.
+        probabilities: float [N, C] of the reported split; N = 0 leaves reliability out.
+        labels: int [N], the true classes.
+        command: what repeats it; None for the training of the run in the page's folder.
+    """
+    names = [str(row["class"]) for row in metrics.get("per_class", ())]
+    matrix = np.asarray(metrics.get("confusion_matrix", ()), dtype=np.int64)
+    worst_first = sorted(mistakes, key=lambda mistake: -mistake.confidence)[:MAX_MISTAKES]
+    page = render(
+        "report.html.j2",
+        title=title,
+        metrics=metrics,
+        weakest=_weakest(metrics.get("per_class", ())),
+        interval=_interval(metrics),
+        curves={name: Markup(svg) for name, svg in plots.learning_curves(history).items()},
+        best_epoch=plots.best_epoch(history),
+        confusion=Markup(plots.confusion(matrix, names)) if matrix.size else None,
+        confusions=_confusions(matrix, names),
+        wide=len(names) > WIDE,
+        reliability=Markup(plots.reliability(probabilities, labels)) if len(labels) else None,
+        robustness=robustness_plots.section(metrics),
+        confidence_plots={n: Markup(svg) for n, svg in confidence_plots.plots_of(metrics).items()},
+        mistakes=[(mistake, *_thumbnails(mistake)) for mistake in worst_first],
+        config=list(_flat(config)),
+        environment=list(_flat(environment)),
+        command=command or TRAIN.format(path.parent),
+    )  # fmt: skip
+    write_atomic(path, page)
+
+
+def render(template: str, **values: Any) -> bytes:
+    """Fills a page in; text is escaped, whatever it holds."""
+    return _environment().get_template(template).render(**values).encode()
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=_percent, decimal=_decimal, count=_count, duration=_duration, share=_share
+    )
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """A question mark for bytes of a file's name that are no text, and what `printable` escapes."""
+    return printable(value.encode(errors="replace").decode()) if type(value) is str else value
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _percent(value: Any, digits: int = 2) -> str:
+    return f"{value:.{digits}%}".replace("%", "\u202f%") if _known(value) else DASH
+
+
+def _decimal(value: Any, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if _known(value) else DASH
+
+
+def _share(value: Any) -> str:
+    return f"{value:.1%}" if _known(value) else "0%"  # for CSS, not for people
+
+
+def _count(value: Any) -> str:
+    if not _known(value):
+        return DASH
+    return f"{value / 1e6:,.1f}\u202fM" if value >= 1e6 else f"{value:,.0f}"
+
+
+def _duration(seconds: Any) -> str:
+    return duration(seconds).replace(" ", "\u202f") if _known(seconds) else DASH
+
+
+def _weakest(per_class: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    known = [row for row in per_class if _known(row.get("f1")) and row.get("support") != 0]
+    return min(known, key=lambda row: row["f1"], default=None)
+
+
+def _interval(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The accuracy's interval as a strip: its ends, and where things lie on it in percent."""
+    low, high = metrics.get("accuracy_ci95") or (None, None)
+    accuracy, published = metrics.get("accuracy"), metrics.get("published_accuracy")
+    if not all(map(_known, (low, high, accuracy))):
+        return None
+    marks = {"low": low, "high": high, "accuracy": accuracy}
+    verdict = None
+    if _known(published):
+        marks["published"] = published
+        verdict = "below" if published < low else "above" if published > high else "within"
+    start = max(0.0, math.floor(min(marks.values()) * 100 - 1) / 100)
+    end = min(1.0, math.ceil(max(marks.values()) * 100 + 1) / 100)
+    at = {name: round(100 * (x - start) / (end - start), 2) for name, x in marks.items()}
+    return {"low": low, "high": high, "start": start, "end": end, "at": at, "verdict": verdict}
+
+
+def _confusions(matrix: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The cells beside the diagonal that hold most images, largest first."""
+    wrong = matrix * ~np.eye(*matrix.shape, dtype=bool) if matrix.size else matrix
+    largest = sorted(np.argwhere(wrong), key=lambda cell: -wrong[tuple(cell)])
+    return [
+        {"truth": names[i], "predicted": names[j], "n": wrong[i, j], "of": matrix[i].sum()}
+        for i, j in largest[:MAX_CONFUSIONS]
+    ]
+
+
+def _thumbnails(mistake: Mistake) -> tuple[str, str | None, int, int]:
+    """What `_thumbnail` gives for the image, its overlay's data URI in second place."""
+    uri, *size = _thumbnail(mistake.image)
+    return uri, None if mistake.overlay is None else _thumbnail(mistake.overlay)[0], *size
+
+
+def _thumbnail(image: np.ndarray) -> tuple[str, int, int]:
+    """`image` as a data URI, and the width and height to show it at.
+
+    A small image is enlarged by a whole factor, so that every pixel stays a square.
+    """
+    picture = Image.fromarray(image)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="png", optimize=True)
+    factor = max(1, THUMBNAIL // max(picture.size))
+    uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return uri, picture.width * factor, picture.height * factor
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted name, text) of every value of a nested mapping."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{key}", ", ".join(map(str, value)) or DASH
+        else:
+            yield f"{prefix}{key}", DASH if value is None or value == "" else str(value)

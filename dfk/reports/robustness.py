@@ -1,0 +1,109 @@
+"""How well a model holds up when images are degraded: the matrix of `dfk.evaluation.degrade`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from dfk.data.catalog import Split
+from dfk.evaluation import metrics
+from dfk.evaluation.degrade import OPERATIONS, Operation, Severity
+from dfk.inference import Classifier, Prediction
+from dfk.inference.batching import in_threads
+
+CLEAN = "none"
+_HELD_BYTES = 2**30
+
+
+class _Held:
+    """Decoded images, kept up to a number of bytes and decoded anew beyond."""
+
+    def __init__(self, images: Sequence[np.ndarray], most: int = _HELD_BYTES):
+        self._images, self._kept, self._room = images, {}, most
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if index in self._kept:
+            return self._kept[index]
+        image = self._images[index]
+        if image.nbytes <= self._room:  # Of two threads at once, both may find room.
+            self._kept[index] = image
+            self._room -= image.nbytes
+        return image
+
+
+def measure(
+    classifier: Classifier,
+    split: Split,
+    probabilities: np.ndarray,
+    *,
+    operations: Mapping[str, Operation] = OPERATIONS,
+    progress: Callable[..., Iterable[Prediction]] = lambda answers, total: answers,
+) -> dict[str, Any]:
+    """Scores a split again under each severity of each operation.
+
+    Pixels are degraded in threads while the model computes, and few images wait at a time.
+
+    Args:
+        split: with labels and images, which may be decoded as they are looked at.
+        probabilities: float32 [N, C], what the model says of the images as they are.
+        progress: wraps the stream of predictions, whose number is its `total`, as `tqdm` does.
+
+    Returns:
+        `robustness`: a row per severity, the clean figures first (operation `none`), each with
+        `operation`, `severity`, `accuracy`, `ece` and the `recall` of each class;
+        `robustness_mean`: the mean accuracy over all rows but the first, None if there is no
+        other. An operation is left out, with a warning, where the model cannot take its images,
+        as a model of one fixed size cannot take crops.
+    """
+    cases = [(name, severity) for name, op in operations.items() for severity in op.severities]
+    images = _Held(split.images)
+
+    def degraded(job: tuple[tuple[str, Severity], int]) -> np.ndarray:
+        (name, severity), index = job
+        return operations[name].apply(images[index], severity)
+
+    jobs = itertools.product(cases, range(len(split)))
+    stream = classifier.predict_stream(in_threads(degraded, jobs))
+    answers = iter(progress(stream, total=len(cases) * len(split)))
+    rows = [_row(CLEAN, "", split.labels, probabilities, classifier.class_names)]
+    for name, severity in cases:
+        found = list(itertools.islice(answers, len(split)))
+        error = next((answer.error for answer in found if answer.error), "")
+        if error:
+            logging.warning("Left %s %s out of the robustness matrix: %s.", name, severity, error)
+        else:
+            scored = np.stack([answer.probabilities for answer in found])
+            rows.append(_row(name, severity, split.labels, scored, classifier.class_names))
+    accuracies = [row["accuracy"] for row in rows[1:]]
+    mean = float(np.mean(accuracies)) if accuracies else None
+    return {"robustness": rows, "robustness_mean": mean}
+
+
+def table(rows: Sequence[Mapping[str, Any]], mean: float | None) -> str:
+    """A line per operation: its severities, each with the accuracy under it."""
+    lines = [f"robustness  mean accuracy {mean:.2%}" if mean is not None else "robustness"]
+    for name, group in itertools.groupby(rows, lambda row: row["operation"]):
+        cells = [f"{row['severity']!s:>5} {row['accuracy']:6.1%}" for row in group]
+        lines.append(f"{name:10}" + "  ".join(cells))
+    return "\n".join(lines)
+
+
+def _row(
+    operation: str,
+    severity: Severity,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    found = metrics.compute(labels, probabilities, class_names)
+    return {
+        "operation": operation,
+        "severity": severity,
+        "accuracy": found["accuracy"],
+        "ece": found["ece"],
+        "recall": [row["recall"] for row in found["per_class"]],
+    }

@@ -1,0 +1,53 @@
+"""The folder of a run: its files and their names, what they hold, and which of them are dfk's."""
+
+from __future__ import annotations
+
+from dfk.runs.folder import (
+    CHECKPOINT,
+    ENVIRONMENT,
+    EXPORTS,
+    FLAGS,
+    HISTORY,
+    MARK,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+    REPORT,
+    SUBMISSION,
+    SVM_MODEL,
+    TENSORBOARD,
+    check,
+    complete,
+    environment,
+    finished,
+    folder,
+    is_run,
+    locked,
+    prepared,
+    tidy,
+)
+
+__all__ = [
+    "CHECKPOINT",
+    "ENVIRONMENT",
+    "EXPORTS",
+    "FLAGS",
+    "HISTORY",
+    "MARK",
+    "METRICS",
+    "MODEL",
+    "PREDICTIONS",
+    "REPORT",
+    "SUBMISSION",
+    "SVM_MODEL",
+    "TENSORBOARD",
+    "check",
+    "complete",
+    "environment",
+    "finished",
+    "folder",
+    "is_run",
+    "locked",
+    "prepared",
+    "tidy",
+]

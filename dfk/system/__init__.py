@@ -1,0 +1,1 @@
+"""The machine: its files, its hardware, the backend, the terminal. Nothing of images."""

@@ -1,0 +1,166 @@
+"""What learns, on features that the fixed part of a network answers once, not in every epoch.
+
+The fixed part is VGG16's base while its head is trained, and the counting of `RichNet`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import logging
+
+from dfk import models
+from dfk.config import Config
+from dfk.data import augment
+from dfk.data.catalog import Catalog, Split
+from dfk.data.pipeline import make_dataset
+from dfk.errors import UsageError
+from dfk.layers import Frozen, Resizing
+from dfk.system import hardware
+from dfk.system.progress import Bar
+from dfk.training import strategy
+from dfk.training.scoring import predict
+
+_SPLITS = ("train", "holdout")
+# The last layer of the fixed part of VGG16 and of RichNet: [N, D].
+_LAST_FIXED = ("average", "features")
+
+
+def stay_the_same(config: Config) -> bool:
+    """Whether what is fixed answers the same to an image in every epoch of this training.
+
+    It does where nothing is drawn for an image, or a number of draws is all that is wanted. A
+    strategy or a data service would have to be given the features, so there they are not
+    computed ahead.
+    """
+    drawn = (config.augment or config.train_crop) and not config.feature_draws
+    drawn = drawn or config.cutmix_alpha or config.mixup_alpha
+    return not drawn and config.strategy == strategy.NONE and not config.data_service
+
+
+def head_of(model: keras.Model, *, answers: int = 0) -> keras.Model:
+    """The layers of a `VGG16` or `RichNet` after what is fixed, which they share with it.
+
+    Args:
+        answers: how many numbers of a teacher stand behind the features, which it passes over.
+
+    Returns:
+        A model from features float32 [N, 1, 1, D + answers], as `of_images` makes them, to logits
+        [N, C].
+    """
+    network = models.network_of(model)
+    fixed = _last_fixed(network)
+    width = fixed.output.shape[-1]
+    features = keras.Input((1, 1, width + answers), name="features")
+    x = features[:, 0, 0, :width]
+    for layer in network.layers[network.layers.index(fixed) + 1 :]:
+        x = layer(x)
+    return keras.Model(features, x, name="head")
+
+
+def answers_of(head: keras.Model, answers: int) -> keras.Model:
+    """A model from what `head` takes to the teacher's answers in it, [N, answers]."""
+    return keras.Model(head.input, head.input[:, 0, 0, -answers:], name="answers")
+
+
+def _last_fixed(network: keras.Model) -> keras.layers.Layer:
+    return next(layer for layer in network.layers if layer.name in _LAST_FIXED)
+
+
+def of_images(
+    config: Config, data: Catalog, model: keras.Model, teacher: keras.Model | None = None
+) -> tuple[Config, Catalog]:
+    """Runs what is fixed of a `VGG16` or `RichNet` over train and holdout, and the teacher.
+
+    Returns:
+        The catalog with features float32 [1, 1, D + answers] in place of images, those of train
+        `1 + config.feature_draws` times, and the settings that feed them to `head_of(model)`:
+        no resizing, and nothing more to draw. What the teacher answers to the image as it was
+        drawn stands behind its features.
+
+    Raises:
+        UsageError: if they would not fit into memory, or the images the crop.
+    """
+    network = models.network_of(model)
+    _check_features_fit(config, data, _last_fixed(network).output.shape[-1])
+    logging.info("Computing the features that the layers before them answer, once for all epochs.")
+    images = x = keras.Input((None, None, 3), name="images")
+    for layer in model.layers:
+        if isinstance(layer, Resizing):
+            x = layer(x)
+    base = _fixed(network, teacher)
+    extractor = keras.Model(images, base(x))
+    # Ahead of the others, since these may be refused.
+    drawn = [_drawn(config, data, base)] if config.feature_draws else []
+    splits = {}
+    for name in _SPLITS:
+        split = data.splits[name]
+        bar = f"features of {name}"
+        features = predict(extractor, split, batch_size=config.batch_size, progress=bar)
+        splits[name] = dataclasses.replace(split, images=_as_images(features))
+    splits["train"] = _joined(splits["train"], *drawn)
+    plain = dataclasses.replace(config, image_size=0, augment=(), train_crop=0)
+    return plain, dataclasses.replace(data, splits=splits)
+
+
+def _fixed(network: keras.Model, teacher: keras.Model | None) -> keras.Model:
+    fixed = _last_fixed(network).output
+    if teacher is not None:
+        answers = Frozen(teacher.input, teacher.output)(network.input)
+        fixed = keras.layers.Concatenate(dtype="float32")([fixed, answers])
+    return keras.Model(network.input, fixed)
+
+
+def _as_images(features: np.ndarray) -> list[np.ndarray]:
+    """Features [N, D] as N images [1, 1, D]."""
+    return list(features[:, None, None])
+
+
+def _check_features_fit(config: Config, data: Catalog, width: int) -> None:
+    images = len(data.splits["train"]) * (1 + config.feature_draws) + len(data.splits["holdout"])
+    needed, there = 4 * images * width, hardware.available_bytes()
+    if needed > there / 2:
+        raise UsageError(
+            f"the features of {images} images need {needed / 2**30:.0f} GiB; available are "
+            f"{there / 2**30:.0f} GiB. Fewer --feature_draws or images (--limit) need less."
+        )
+
+
+def _drawn(config: Config, data: Catalog, base: keras.Model) -> Split:
+    """Features of the training images, augmented and cropped `config.feature_draws` times."""
+    dataset = make_dataset(
+        split=data.splits["train"],
+        classes=len(data.class_names),
+        batch_size=config.batch_size,
+        image_size=config.image_size,
+        training=True,
+        augmentations=augment.parse(config.augment),
+        crop=config.train_crop,
+        seed=config.seed,
+        epochs=config.feature_draws,
+    )
+    features, labels = [], []
+    for images, one_hot in Bar(dataset, desc="features of draws", unit=" batches"):
+        features += _as_images(base.predict_on_batch(images))
+        labels += np.argmax(one_hot, axis=1).tolist()
+    names = [f"draw {number}" for number in range(len(labels))]
+    return Split(
+        ids=names,
+        paths=[Path(name) for name in names],
+        labels=np.array(labels, np.int32),
+        origins=names,
+        images=features,
+    )
+
+
+def _joined(*splits: Split) -> Split:
+    return Split(
+        ids=[name for split in splits for name in split.ids],
+        paths=[path for split in splits for path in split.paths],
+        labels=np.concatenate([split.labels for split in splits]),
+        origins=[origin for split in splits for origin in split.origins],
+        images=[image for split in splits for image in split.images],
+    )

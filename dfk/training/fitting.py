@@ -1,0 +1,290 @@
+"""The ways to a fitted model: Keras networks, SVMs, ensembles."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from absl import logging
+from scipy.special import softmax
+
+from dfk import models, runs
+from dfk.config import Config, starts_from_run, weight_per_class
+from dfk.data.catalog import Catalog, Split
+from dfk.errors import UsageError
+from dfk.evaluation import conformal
+from dfk.evaluation.calibration import fit_temperature
+from dfk.evaluation.conformal import Thresholds
+from dfk.models import forensic
+from dfk.system import files, hardware
+from dfk.system.progress import Bar
+from dfk.training import jax_devices, phases, strategy
+from dfk.training.scoring import predict
+
+
+class Fitted(NamedTuple):
+    """A fitted model, as the report sees it.
+
+    Attributes:
+        predict: from a split to calibrated probabilities, float32 [N, C].
+        logits: from a split to what the softmax makes the probabilities of, float [N, C]; None
+            for an ensemble, whose logits are logarithms of probabilities.
+        holdout: what it answers to images of the holdout, which chose its temperature and
+            (except of an SVM) its weights, float32 [N, C].
+        save: writes the model with thresholds to `path`, whole or not at all.
+        file: the name that `save` is given.
+        parameters: how many numbers the model holds.
+        temperature: of its softmax.
+        epochs: how many were trained; 1 for what is fitted at once.
+        images: seen in an epoch.
+        seconds: spent fitting.
+        members: the learned weight of each member of an ensemble; empty for other models.
+        thresholds: chosen on `holdout`, as `dfk.evaluation.conformal` names them.
+    """
+
+    predict: Callable[[Split], np.ndarray]
+    logits: Callable[[Split], np.ndarray] | None
+    holdout: np.ndarray
+    save: Callable[[Path, Thresholds], None]
+    file: str
+    parameters: int
+    temperature: float
+    epochs: int
+    images: int
+    seconds: float
+    members: dict[str, float] = {}  # noqa: RUF012 -- nobody changes it
+    thresholds: Thresholds = {}  # noqa: RUF012
+
+
+def fit(config: Config, data: Catalog) -> Fitted:
+    """Fits the model of `config` on train, and all that is chosen about it on the holdout.
+
+    Raises:
+        UsageError: if the images or the members do not fit the flags.
+        DivergenceError: if the loss becomes NaN.
+    """
+    kinds = {"ensemble": _fit_ensemble} | dict.fromkeys(models.PENALTY, _fit_svm)
+    fitted = kinds.get(config.model, _fit_network)(config, data)
+    labels = data.splits["holdout"].labels
+    thresholds = conformal.choose(fitted.holdout, labels, config.false_alarm_rate)
+    return fitted._replace(thresholds=thresholds)
+
+
+def check(config: Config, data: Catalog) -> None:
+    """Refuses, before anything is written, flags that do not fit the images or the other models.
+
+    Raises:
+        UsageError: which of them.
+    """
+    weight_per_class(config, data.class_names)
+    if config.model in models.PENALTY:
+        _check_kernel_fits(len(data.splits["train"]))
+    elif config.model == "ensemble":
+        _ensemble(config, data)
+    else:
+        phases.check(config, data)
+
+
+def build(
+    config: Config,
+    class_names: tuple[str, ...],
+    *,
+    precision: str,
+    temperature: float = 1.0,
+    pretrained: bool = False,
+) -> keras.Model:
+    """Builds the network of `config`: images [N, H, W, 3] in 0..255 to probabilities [N, C].
+
+    It has the weights that training starts with if it is to be `pretrained`.
+    """
+    side = config.image_size or None
+    common = {
+        "input_shape": (side, side, 3),
+        "classes": len(class_names),
+        "class_names": class_names,
+        "temperature": temperature,
+        "seed": config.seed,
+        "dtype": precision,
+    }
+    return models.BUILDERS[config.model](**_own(config, pretrained), **common)
+
+
+def _own(config: Config, pretrained: bool) -> dict[str, Any]:
+    """The arguments that only this model has."""
+    if config.model == "vgg16":
+        file = models.check_weights(config.vgg16_weights)
+        return {
+            "weights": file if pretrained else None,
+            "batch_norm": models.has_batch_norm(file),
+        }
+    if config.model == "residual":
+        return {"filters": tuple(map(int, config.filters)), "high_pass": config.high_pass}
+    if config.model == "rich":
+        return {}
+    return {
+        "dropout": tuple(map(float, config.dropout)),
+        "input_range": tuple(map(float, config.input_range)),
+    }
+
+
+def smallest_image(config: Config, class_names: tuple[str, ...]) -> int:
+    """The least pixels a side of what enters the model of `config`, a member or a teacher of it."""
+    if config.model == "svm_forensic":
+        return forensic.SMALLEST_IMAGE
+    runs_seen = [*config.members, *filter(None, [config.teacher])]
+    seen = [models.load_member(run) for run in runs_seen]
+    if config.model in models.BUILDERS:
+        native = dataclasses.replace(config, image_size=0)
+        seen.append(build(native, class_names, precision="float32"))
+    return max(map(models.smallest_image, seen), default=1)
+
+
+def _fit_network(config: Config, data: Catalog) -> Fitted:
+    jax_devices.use_all()
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope(config):
+        trained = build(config, data.class_names, precision=config.precision, pretrained=True)
+    if config.strategy != strategy.NONE:
+        strategy.synchronize(models.network_of(trained))
+    saved = phases.fit_phases(config, data, trained)
+    if strategy.workers()[1] > 1:
+        logging.info("SHA-256 of the weights: %s", strategy.digest(trained))
+    model, holdout = _deployable(config, data, trained)
+    logits = models.logits_of(model)
+    return _fitted(
+        config,
+        model,
+        logits=lambda split: predict(logits, split, batch_size=config.batch_size),
+        holdout=holdout,
+        epochs=saved.epochs,
+        images=len(data.splits["train"]),
+        seconds=saved.seconds,
+    )
+
+
+def _fitted(config: Config, model: keras.Model, **more: Any) -> Fitted:
+    return Fitted(
+        predict=lambda split: predict(model, split, batch_size=config.batch_size),
+        save=lambda path, thresholds: _save(model, path, thresholds),
+        file=runs.MODEL,
+        parameters=model.count_params(),
+        temperature=model.layers[-1].temperature,
+        **more,
+    )
+
+
+def _deployable(
+    config: Config, data: Catalog, trained: keras.Model
+) -> tuple[keras.Model, np.ndarray]:
+    """The trained weights in a float32 model whose temperature is fitted on the holdout.
+
+    Returns also what it answers there, float32 [N, C].
+    """
+    holdout = data.splits["holdout"]
+    plain = build(config, data.class_names, precision="float32")
+    plain.set_weights(trained.get_weights())
+    logits = predict(models.logits_of(plain), holdout, batch_size=config.batch_size)
+    temperature = fit_temperature(logits, holdout.labels)
+    model = build(config, data.class_names, precision="float32", temperature=temperature)
+    model.set_weights(plain.get_weights())
+    return model, softmax(logits / temperature, axis=1).astype(np.float32)
+
+
+def _save(model: keras.Model, path: Path, thresholds: Thresholds) -> None:
+    models.set_thresholds(model, thresholds)
+    with files.draft(path) as whole:
+        model.save(whole)
+
+
+def _fit_svm(config: Config, data: Catalog) -> Fitted:
+    train, holdout = data.splits["train"], data.splits["holdout"]
+    _check_kernel_fits(len(train))
+    began = time.monotonic()
+    plain = models.SVM.fit(
+        train.images,
+        train.labels,
+        class_names=data.class_names,
+        kind=config.model,
+        progress=functools.partial(Bar, desc="kernel", unit=" blocks"),
+    )
+    scores = plain.decision(holdout.images)
+    temperature = fit_temperature(scores, holdout.labels)
+    model = plain.with_temperature(temperature)
+    logging.info("Fitted an SVM to %d images.", len(train))
+    return Fitted(
+        predict=lambda split: model.predict(split.images),
+        logits=lambda split: model.decision(split.images),
+        holdout=softmax(scores / temperature, axis=1).astype(np.float32),
+        save=lambda path, thresholds: model.with_thresholds(thresholds).save(path),
+        file=runs.SVM_MODEL,
+        parameters=model.parameters,
+        temperature=temperature,
+        epochs=1,
+        images=len(train),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _check_kernel_fits(images: int) -> None:
+    needed, there = 8 * images**2, hardware.available_bytes()
+    if needed > there / 2:
+        raise UsageError(
+            f"an SVM of {images} images needs {needed / 2**30:.0f} GiB for its kernel matrix; "
+            f"available are {there / 2**30:.0f} GiB. --limit takes fewer images."
+        )
+
+
+def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
+    holdout = data.splits["holdout"]
+    began = time.monotonic()
+    model = _ensemble(config, data)
+    answers = [
+        predict(member, holdout, batch_size=config.batch_size)
+        for member in models.members_of(model)
+    ]
+    weights = weight_per_class(config, data.class_names)
+    model, unseen = models.cross_fit_ensemble(
+        model, answers, holdout.labels, class_weight=dict(enumerate(weights or ()))
+    )
+    member_weights = models.member_weights_of(model).values()
+    names = [os.path.basename(member) for member in config.members]
+    names = names if len(set(names)) == len(names) else config.members
+    return _fitted(
+        config,
+        model,
+        logits=None,
+        holdout=unseen,
+        epochs=1,
+        images=len(holdout),
+        seconds=time.monotonic() - began,
+        members=dict(zip(names, member_weights, strict=False)),  # A stacker has none.
+    )
+
+
+def _ensemble(config: Config, data: Catalog) -> keras.Model:
+    model = models.Ensemble(config.members, method=config.method, seed=config.seed)
+    if models.class_names_of(model) != data.class_names:
+        raise UsageError(
+            f"the members know the classes {', '.join(models.class_names_of(model))}; the data "
+            f"has {', '.join(data.class_names)}"
+        )
+    return model
+
+
+def weights_path(config: Config) -> str:
+    """What `--vgg16_weights` means, with the model's file for a run."""
+    if not starts_from_run(config):
+        return config.vgg16_weights
+    return os.path.join(run_path(config, config.vgg16_weights), runs.MODEL)
+
+
+def run_path(config: Config, run: str) -> str:
+    """The path that a member, a teacher or a start means: a bare name is a run beside this one."""
+    return run if "/" in run else os.path.join(config.output_dir, run)

@@ -1,0 +1,274 @@
+"""A network's training: one or several phases of Keras' `fit`, resumed from a checkpoint."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from dfk import models, runs
+from dfk.config import Config, weight_per_class
+from dfk.data import augment
+from dfk.data.catalog import Catalog
+from dfk.data.pipeline import make_dataset, steps_per_epoch
+from dfk.runs.checkpoint_file import Saved
+from dfk.training import distillation, features, multi_worker, strategy
+from dfk.training.callbacks import (
+    AverageWeights,
+    Checkpoint,
+    Progress,
+    RefreshStatistics,
+    StopAtNaN,
+)
+
+# Batches that BatchNormalization's statistics are taken from before the holdout is scored.
+_REFRESH_STEPS = 20
+
+
+class Phase(NamedTuple):
+    """A part of a training: until which epoch, from which block on the base trains, how fast."""
+
+    until: int
+    trainable_from: str
+    learning_rate: float
+
+
+def _phases(config: Config) -> list[Phase]:
+    """VGG16 with given weights trains its head first; everything else trains at once."""
+    whole = Phase(config.epochs, "block1", config.learning_rate)
+    if config.model != "vgg16" or config.vgg16_weights == "none":
+        return [whole]
+    head = Phase(min(config.head_epochs, config.epochs), "", config.learning_rate)
+    rest = Phase(config.epochs, config.fine_tune_from, config.fine_tune_learning_rate)
+    # Either may have no epoch to train.
+    return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
+
+
+def check(config: Config, data: Catalog) -> None:
+    """Says whether batches can be made of the images, and a teacher knows their classes.
+
+    Raises:
+        UsageError: if not.
+    """
+    _teacher(config, data)
+    _datasets(config, data)
+
+
+def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
+    """Fits what the checkpoint leaves to do; the network ends with its best weights."""
+    network = models.network_of(model)
+    teacher = _teacher(config, data)
+    first_epoch = 0
+    strategy.wait_for_all()  # The chief has made the folder that the others look into.
+    folder = runs.folder(config)
+    for number, phase in enumerate(_phases(config)):
+        policies = _policies(config, phase, first_epoch)
+        checkpoint = Checkpoint(
+            folder / runs.CHECKPOINT,
+            folder / runs.HISTORY,
+            policies,
+            writes=strategy.is_chief(),
+        )
+        first_epoch = phase.until
+        if checkpoint.saved.phase > number:
+            checkpoint.restore(network)
+            continue
+        if config.model == "vgg16":
+            models.set_trainable_from(model, phase.trainable_from)
+        idle = config.model == "rich" or (config.model == "vgg16" and not phase.trainable_from)
+        ahead = idle and features.stay_the_same(config)
+        fitted = _taught(config, model, teacher, ahead=ahead)
+        if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
+            checkpoint.restore_best(fitted)
+        else:
+            seen = features.of_images(config, data, model, teacher) if ahead else (config, data)
+            _fit_phase(*seen, fitted, phase, policies, checkpoint)
+        checkpoint.end_phase(network)
+        strategy.wait_for_all()  # The next phase reads what the chief has written.
+    return checkpoint.saved
+
+
+def _teacher(config: Config, data: Catalog) -> keras.Model | None:
+    if not config.teacher:
+        return None
+    with strategy.scope(config):
+        return distillation.load_teacher(config.teacher, data.class_names)
+
+
+def _taught(
+    config: Config, model: keras.Model, teacher: keras.Model | None, *, ahead: bool
+) -> keras.Model:
+    """What is fitted: the network, its head on features, or either of them as a student."""
+    answers = 0 if teacher is None else teacher.output.shape[-1]
+    fitted = features.head_of(model, answers=answers) if ahead else models.network_of(model)
+    if teacher is None:
+        return fitted
+    heard = features.answers_of(fitted, answers) if ahead else teacher
+    return distillation.Student(fitted, heard, config.teacher_share)
+
+
+def _fit_phase(
+    config: Config,
+    data: Catalog,
+    network: keras.Model,
+    phase: Phase,
+    policies: list[keras.callbacks.Callback],
+    checkpoint: Checkpoint,
+) -> None:
+    """Runs Keras' `fit` for the epochs of a phase that are left."""
+    first_epoch = checkpoint.saved.epochs
+    if first_epoch:
+        logging.info("Continuing after epoch %d of %d.", first_epoch, config.epochs)
+    plain, holdout = _datasets(config, data)
+    with strategy.scope(config):
+        network.compile(
+            optimizer=_optimizer(config, phase.learning_rate),
+            loss=_loss(config),
+            metrics=["accuracy"],
+        )
+        # The checkpoint fills its variables before a step would make them.
+        network.optimizer.build(network.trainable_variables)
+    checkpoint.check(network, network.optimizer)
+    steps = steps_per_epoch(len(data.splits["train"]), config.batch_size)
+    callbacks = [
+        StopAtNaN(),
+        *policies,
+        RefreshStatistics(plain.take(_REFRESH_STEPS), averaged=bool(config.ema)),
+        *_for_the_eye(config, first_epoch, steps),
+        checkpoint,
+    ]
+    training = functools.partial(_training, config, data, first_epoch, phase.until)
+    if config.strategy == strategy.MULTI_WORKER:
+        multi_worker.fit(
+            network,
+            training,
+            holdout,
+            strategy=strategy.of(config),
+            batch_size=min(config.batch_size, len(data.splits["train"])),
+            first_epoch=first_epoch,
+            epochs=phase.until,
+            steps=steps,
+            callbacks=callbacks,
+        )
+        return
+    network.fit(
+        training(),
+        validation_data=holdout,
+        initial_epoch=first_epoch,
+        epochs=phase.until,
+        steps_per_epoch=steps,
+        shuffle=False,  # The pipeline has done so.
+        verbose=0,
+        callbacks=callbacks,
+    )
+
+
+def _for_the_eye(config: Config, first_epoch: int, steps: int) -> list[keras.callbacks.Callback]:
+    """What shows how the training goes; of several workers one does."""
+    if not strategy.is_chief():
+        return []
+    return [
+        keras.callbacks.TensorBoard(runs.folder(config) / runs.TENSORBOARD, write_graph=False),
+        Progress(first_epoch=first_epoch, epochs=config.epochs, steps=steps),
+    ]
+
+
+def _training(
+    config: Config,
+    data: Catalog,
+    first_epoch: int,
+    epochs: int,
+    shard: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """The training set of some epochs, or a worker's share of each of its batches."""
+    return make_dataset(
+        mixer=_mixer(config),
+        class_weight=weight_per_class(config, data.class_names),
+        balanced=config.sampling == "balanced",
+        first_epoch=first_epoch,
+        epochs=epochs,
+        shard=shard,
+        service=config.data_service,
+        **_common(config, data),
+        **_augmented(config, data),
+    )
+
+
+def _datasets(config: Config, data: Catalog) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+    """An epoch of the training set with plain sampling, and the holdout, or this worker's share."""
+    holdout = strategy.holdout(config, data.splits["holdout"])
+    common = _common(config, data)
+    plain = make_dataset(**common, **_augmented(config, data))
+    return plain, make_dataset(split=holdout, **common)
+
+
+def _common(config: Config, data: Catalog) -> dict[str, Any]:
+    return {
+        "classes": len(data.class_names),
+        "batch_size": config.batch_size,
+        "image_size": config.image_size,
+    }
+
+
+def _augmented(config: Config, data: Catalog) -> dict[str, Any]:
+    return {
+        "split": data.splits["train"],
+        "training": True,
+        "augmentations": augment.parse(config.augment),
+        "crop": config.train_crop,
+        "seed": config.seed,
+    }
+
+
+def _mixer(config: Config):
+    if not (config.mixup_alpha or config.cutmix_alpha):
+        return None
+    from dfk.data.mixing import make_mixer  # keras-cv takes a second to import.
+
+    return make_mixer(config.mixup_alpha, config.cutmix_alpha, config.switch_prob)
+
+
+def _policies(config: Config, phase: Phase, first_epoch: int) -> list[keras.callbacks.Callback]:
+    """What decides on the learning rate, on the weights that count, and on when to end."""
+    if config.schedule == "cosine":
+        length = phase.until - first_epoch
+
+        def rate(epoch: int) -> float:
+            share = (epoch - first_epoch) / length
+            return phase.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+        schedule = keras.callbacks.LearningRateScheduler(rate)
+    else:
+        schedule = keras.callbacks.ReduceLROnPlateau(
+            "val_loss", factor=config.plateau_factor, patience=config.plateau_patience
+        )
+    early_stopping = keras.callbacks.EarlyStopping(
+        "val_loss", patience=config.early_stopping_patience, restore_best_weights=True
+    )
+    averages = [AverageWeights()] if config.ema else []
+    return [*averages, schedule, early_stopping]
+
+
+def _loss(config: Config) -> keras.losses.Loss:
+    return keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=config.label_smoothing
+    )
+
+
+def _optimizer(config: Config, learning_rate: float) -> keras.optimizers.Optimizer:
+    options = {"weight_decay": config.weight_decay or None}
+    if config.ema:
+        options |= {"use_ema": True, "ema_momentum": config.ema}
+    if config.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(learning_rate, **options)
+    else:
+        options |= {"momentum": config.momentum, "nesterov": config.momentum > 0}
+        optimizer = keras.optimizers.SGD(learning_rate, **options)
+    if config.weight_decay:
+        # Decay would only work against what normalises.
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return optimizer
