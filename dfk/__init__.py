@@ -9,12 +9,37 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # For editors and type checkers; `__getattr__` imports them when they are used.
+    from dfk import (
+        config,
+        data,
+        errors,
+        evaluation,
+        export,
+        inference,
+        layers,
+        models,
+        training,
+    )
+    from dfk.inference import load
 
 __version__ = "0.1.0"
 
-_SUBMODULES = frozenset(
-    ["config", "data", "evaluation", "export", "inference", "layers", "models", "training"]
-)
+__all__ = [
+    "__version__",
+    "config",
+    "data",
+    "errors",
+    "evaluation",
+    "export",
+    "inference",
+    "layers",
+    "load",
+    "models",
+    "training",
+]
 
 
 class _WithKeras:
@@ -52,9 +77,13 @@ else:
     sys.meta_path.insert(0, _WithKeras)
 
 
-def __getattr__(name: str):
-    if name in _SUBMODULES:
-        return importlib.import_module(f"dfk.{name}")
+def __getattr__(name: str) -> Any:
     if name == "load":
         return importlib.import_module("dfk.inference").load
+    if name in __all__:
+        return importlib.import_module(f"dfk.{name}")
     raise AttributeError(f"module 'dfk' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

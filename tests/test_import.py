@@ -1,12 +1,20 @@
 """`import dfk` is cheap, and its layers are known to Keras in whichever order the two come."""
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
+import types
+from pathlib import Path
 
 import pytest
 
+import dfk
+import dfk.models.classifier as classifier_module
 from dfk import cli
+
+ROOT = Path(dfk.__file__).parent
 
 _LOAD = "keras.saving.get_registered_object('dfk>Dropout').__module__ == 'dfk.layers.dropout'"
 
@@ -33,6 +41,38 @@ def test_layers_register_in_either_order(imports):
 
 def test_submodules_load_when_they_are_asked_for():
     _run("import dfk; assert dfk.models.DeepFakeNet(classes=2).count_params() > 0")
+
+
+def test_its_names_are_listed_without_loading_them_and_every_one_is_there():
+    _run(
+        "import sys, dfk; assert {'load', 'models', 'layers', 'errors'} < set(dir(dfk))\n"
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
+        "assert all(hasattr(dfk, name) for name in dir(dfk))"
+    )
+    with pytest.raises(AttributeError, match="no attribute 'modles'"):
+        _ = dfk.modles
+
+
+def test_type_checkers_see_the_names_that_are_listed():
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    (known,) = (node for node in tree.body if isinstance(node, ast.If) and "TYPE" in ast.dump(node))
+    imported = {alias.name for statement in known.body for alias in statement.names}
+    assert imported == set(dir(dfk)) - {"__version__"}
+
+
+def test_a_module_of_models_can_be_imported_by_its_name():
+    assert isinstance(classifier_module, types.ModuleType)
+    assert dfk.models.image_classifier is classifier_module.image_classifier
+
+
+def test_all_that_is_not_code_is_installed_with_it():
+    """`py.typed` tells type checkers that dfk's type hints are meant for them."""
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["dfk"]
+    installed = {path for pattern in patterns for path in ROOT.glob(pattern)}
+    files = (path for path in ROOT.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    assert {path for path in files if path.suffix not in (".py", ".md")} <= installed
+    assert ROOT / "py.typed" in installed
 
 
 def test_the_commands_print_their_help_without_anything_heavy():

@@ -36,7 +36,7 @@ class Dense(NamedTuple):
 
 
 def dense(model: keras.Model, *, precision: str, fold: bool) -> Dense:
-    """Takes a `classifier`, or an ensemble of them, apart at its resizing.
+    """Takes an `image_classifier`, or an ensemble of them, apart at its resizing.
 
     Members that take images of the same size share the resizing.
 

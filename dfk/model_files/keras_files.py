@@ -27,7 +27,7 @@ _STATES = 2**16
 
 
 def load(path: Path) -> keras.Model:
-    """Loads a `dfk.models.classifier`, not compiled; its network is made of Keras' own layers.
+    """Loads an `image_classifier`, not compiled; its network is made of Keras' own layers.
 
     Keras sees a copy in which all has been looked at: it makes objects of every name that it
     finds, makes weights before it knows whether the file holds them, and unpacks what it finds.

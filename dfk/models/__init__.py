@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dfk.models.classifier import class_names_of, classifier, logits_of, network_of, set_thresholds
+from dfk.models.classifier import (
+    class_names_of,
+    image_classifier,
+    logits_of,
+    network_of,
+    set_thresholds,
+)
 from dfk.models.deepfakenet import DeepFakeNet
 from dfk.models.ensemble import (
     NO_SVM,
@@ -36,10 +42,10 @@ __all__ = [
     "bytes_per_pixel",
     "check_weights",
     "class_names_of",
-    "classifier",
     "cross_fit_ensemble",
     "fit_ensemble",
     "has_batch_norm",
+    "image_classifier",
     "load_member",
     "logits_of",
     "member_weights_of",

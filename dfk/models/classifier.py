@@ -11,7 +11,7 @@ from dfk.layers import CalibratedSoftmax, Resizing
 InputShape = tuple[int | None, int | None, int]
 
 
-def classifier(
+def image_classifier(
     network: keras.Model,
     *,
     input_shape: InputShape,
@@ -54,20 +54,20 @@ def names_of(classes: int, class_names: Sequence[str] | None) -> tuple[str, ...]
 
 
 def network_of(model: keras.Model) -> keras.Model:
-    """The part of a `classifier` that is trained: resized images to logits."""
+    """The part of an `image_classifier` that is trained: resized images to logits."""
     return model.get_layer("network")
 
 
 def logits_of(model: keras.Model) -> keras.Model:
-    """The same `classifier` without its softmax: images [N, H, W, 3] to logits [N, C]."""
+    """The same `image_classifier` without its softmax: images [N, H, W, 3] to logits [N, C]."""
     return keras.Model(model.input, model.layers[-1].input)
 
 
 def set_thresholds(model: keras.Model, thresholds: Mapping[str, float | Sequence[float]]) -> None:
-    """Gives a `classifier` the named thresholds that it is saved and served with."""
+    """Gives an `image_classifier` the named thresholds that it is saved and served with."""
     model.layers[-1].thresholds = dict(thresholds)
 
 
 def class_names_of(model: keras.Model) -> tuple[str, ...]:
-    """The class names that a `classifier` carries, in the order of its outputs."""
+    """The class names that an `image_classifier` carries, in the order of its outputs."""
     return model.layers[-1].class_names

@@ -9,7 +9,7 @@ import keras
 
 from dfk import layers
 from dfk.model_files import keras_files
-from dfk.models.classifier import InputShape, classifier, names_of
+from dfk.models.classifier import InputShape, image_classifier, names_of
 from dfk.models.seeds import Seeds
 
 
@@ -51,7 +51,7 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
     """
     class_names = names_of(classes, class_names)
     core = _network(classes, filters, dropout, input_range, seed, dtype)
-    model = classifier(
+    model = image_classifier(
         core,
         input_shape=input_shape,
         class_names=class_names,

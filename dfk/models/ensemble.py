@@ -15,7 +15,7 @@ from dfk.errors import UsageError
 from dfk.evaluation.calibration import fit_temperature
 from dfk.layers import ConfidenceWeightedAverage, Frozen, Scale
 from dfk.model_files import keras_files
-from dfk.models.classifier import class_names_of, classifier, network_of
+from dfk.models.classifier import class_names_of, image_classifier, network_of
 from dfk.models.seeds import Seeds
 
 METHODS = ("average", "confidence", "stacked")
@@ -46,7 +46,7 @@ def Ensemble(  # noqa: N802 -- named as keras.applications names its models
     `average` and `confidence` treat them as equals and `stacked` is untrained.
 
     Args:
-        members: at least two models made by `classifier` (as all dfk models are), or paths of
+        members: at least two models made by `image_classifier`, as all dfk models are, or paths of
             their `.keras` files or of finished runs. They agree on the class names; their
             image sizes may differ.
         method: `average` is the mean of their probabilities; `confidence` weighs each member
@@ -221,7 +221,7 @@ def _assemble(members: Sequence[Frozen], combine: keras.Model, **head: Any) -> k
     images = keras.Input((None, None, 3), name="images")
     logits = combine([member(images) for member in members])
     network = keras.Model(images, logits, name="network")
-    return classifier(network, input_shape=(None, None, 3), **head)
+    return image_classifier(network, input_shape=(None, None, 3), **head)
 
 
 def _combiner_of(model: keras.Model) -> keras.Model:

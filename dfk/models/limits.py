@@ -21,7 +21,7 @@ DECODED = 24
 
 
 def smallest_image(model: keras.Model) -> int:
-    """The least pixels a side of an image that a `classifier` answers; 1 where it resizes."""
+    """The least side of an image that an `image_classifier` answers; 1 where it resizes."""
     members = members_of(model)
     if members:
         return max(map(smallest_image, members))

@@ -14,7 +14,7 @@ import keras
 
 from dfk import layers
 from dfk.model_files import keras_files
-from dfk.models.classifier import InputShape, classifier, names_of
+from dfk.models.classifier import InputShape, image_classifier, names_of
 from dfk.models.seeds import Seeds
 
 
@@ -55,7 +55,7 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
         ValueError: if `class_names` are not `classes` names.
     """
     class_names = names_of(classes, class_names)
-    model = classifier(
+    model = image_classifier(
         _network(classes, filters, high_pass, dropout, seed, dtype),
         input_shape=input_shape,
         class_names=class_names,

@@ -14,7 +14,7 @@ import keras
 
 from dfk import layers
 from dfk.model_files import keras_files
-from dfk.models.classifier import InputShape, classifier, names_of
+from dfk.models.classifier import InputShape, image_classifier, names_of
 from dfk.models.seeds import Seeds
 
 
@@ -57,7 +57,7 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
         ValueError: if `class_names` are not `classes` names.
     """
     class_names = names_of(classes, class_names)
-    model = classifier(
+    model = image_classifier(
         _network(classes, units, dropout, seed, dtype),
         input_shape=input_shape,
         class_names=class_names,

@@ -15,7 +15,7 @@ from dfk import layers
 from dfk.errors import UsageError
 from dfk.model_files import hdf5, keras_files
 from dfk.model_files.refused import Refused, reason
-from dfk.models.classifier import InputShape, classifier, names_of, network_of
+from dfk.models.classifier import InputShape, image_classifier, names_of, network_of
 from dfk.models.seeds import Seeds
 from dfk.system.terminal import raw
 
@@ -96,7 +96,7 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
     seeds = Seeds(seed)
     base = _base(batch_norm, seeds, dtype)
     logits = _head(base.output, hidden, dropout, classes, seeds)
-    model = classifier(
+    model = image_classifier(
         keras.Model(base.input, logits, name="network"),
         input_shape=input_shape,
         class_names=class_names,

@@ -18,7 +18,7 @@ import dfk
 from dfk.config import DEFAULTS, KNOBS, TRANSIENT, Config
 from dfk.config.values import split, write
 from dfk.errors import DfkError, UsageError
-from dfk.runs import checkpoint_file, ownership, records
+from dfk.runs import ownership, records
 from dfk.system import files, hardware
 from dfk.system.files import DamagedError, locked, write_atomic, write_json
 
@@ -146,6 +146,8 @@ def _check_resumable(work: Path, config: Config) -> None:
             *other.splitlines(),
             "Use the same flags to resume it, or another --experiment.",
         )
+    from dfk.runs import checkpoint_file  # It takes NumPy, which no command's --help needs.
+
     try:
         if os.path.lexists(work / ENVIRONMENT):
             records.read(work / ENVIRONMENT, records.ENVIRONMENT)

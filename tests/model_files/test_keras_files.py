@@ -230,7 +230,7 @@ def test_a_keras_programmers_own_network_loads(tmp_path):
     x = keras.Sequential([keras.layers.Dense(8), keras.layers.LeakyReLU()])(x)
     network = keras.Model(images, keras.layers.Dense(2)(x), name="network")
     network.compile("adam", "mse", metrics=[keras.metrics.AUC()])
-    model = models.classifier(
+    model = models.image_classifier(
         network, input_shape=(16, 16, 3), class_names=("a", "b"), name="my_own"
     )
     model.save(tmp_path / "m.keras")

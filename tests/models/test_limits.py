@@ -34,7 +34,7 @@ def _strided():
         x = keras.layers.AveragePooling2D(1)(x)
     x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
     network = keras.Model(images, x, name="network")
-    return models.classifier(network, input_shape=NATIVE, class_names="abc", name="own")
+    return models.image_classifier(network, input_shape=NATIVE, class_names="abc", name="own")
 
 
 def _answers(model, height, width):
