@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -19,9 +17,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
     inputs [N, H, W, C] on TensorFlow with `axis=-1`; another backend, another
     axis or rank, a mask, `renorm`, `synchronized` or float64 run Keras' code.
     """
-
-    def __init__(self, axis: int = -1, momentum: float = 0.9, epsilon: float = 1e-3, **kwargs: Any):
-        super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
 
     def call(self, inputs, training: bool | None = None, mask=None):
         """Normalises `inputs` [N, H, W, C]; returns the same shape in the compute dtype."""

@@ -103,4 +103,4 @@ def _conv(x, width: int, seeds: Seeds, dtype: str, name: str):
         dtype=dtype,
         name=name,
     )(x)
-    return layers.BatchNormalization(dtype=dtype, name=f"{name}_bn")(x)
+    return layers.BatchNormalization(momentum=0.9, dtype=dtype, name=f"{name}_bn")(x)

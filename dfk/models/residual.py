@@ -124,4 +124,6 @@ def _conv(x, width: int, side: int, seeds: Seeds, dtype: str, name: str, gamma: 
         dtype=dtype,
         name=name,
     )(x)
-    return layers.BatchNormalization(gamma_initializer=gamma, dtype=dtype, name=f"{name}_bn")(x)
+    return layers.BatchNormalization(
+        momentum=0.9, gamma_initializer=gamma, dtype=dtype, name=f"{name}_bn"
+    )(x)

@@ -79,12 +79,12 @@ def _network(
     x = keras.layers.Concatenate(dtype="float32", name="features")([m(images) for m in measured])
     # A combination that is rare counts as much as one that is common.
     x = layers.BatchNormalization(
-        center=False, scale=False, epsilon=1e-6, dtype="float32", name="standardise"
+        momentum=0.9, center=False, scale=False, epsilon=1e-6, dtype="float32", name="standardise"
     )(x)
     x = layers.Dropout(0.4 * dropout, seed=seeds.next(), dtype="float32", name="features_drop")(x)
     for number, width in enumerate(units, start=1):
         x = _dense(x, width, seeds, dtype, f"dense{number}")
-        x = layers.BatchNormalization(dtype="float32", name=f"dense{number}_bn")(x)
+        x = layers.BatchNormalization(momentum=0.9, dtype="float32", name=f"dense{number}_bn")(x)
         x = keras.layers.ReLU(dtype=dtype, name=f"dense{number}_relu")(x)
         x = layers.Dropout(dropout, seed=seeds.next(), dtype=dtype, name=f"dense{number}_drop")(x)
     logits = _dense(x, classes, seeds, "float32", "logits")

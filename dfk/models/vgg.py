@@ -184,7 +184,7 @@ def _base(batch_norm: bool, seeds: Seeds, dtype: str) -> keras.Model:
             x = _preprocess(x)
         x = layer(x)
         if batch_norm and isinstance(layer, keras.layers.Conv2D):
-            x = layers.BatchNormalization(dtype=dtype, name=f"{layer.name}_bn")(x)
+            x = layers.BatchNormalization(momentum=0.9, dtype=dtype, name=f"{layer.name}_bn")(x)
             x = keras.layers.ReLU(dtype=dtype, name=f"{layer.name}_relu")(x)
         return x
 

@@ -55,3 +55,13 @@ def test_its_arguments_are_those_of_keras_applications(name, tmp_path):
     model.save_weights(tmp_path / "all.weights.h5")
     again = BUILDERS[name](weights=tmp_path / "all.weights.h5", input_shape=(32, 32, 3), classes=7)
     np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_its_statistics_move_as_those_of_the_models_that_were_measured(name):
+    norms = [
+        layer
+        for layer in network_of(BUILDERS[name](weights=None)).layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert norms and {layer.momentum for layer in norms} == {0.9}

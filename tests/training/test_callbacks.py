@@ -16,7 +16,7 @@ BATCHES = [
 def _model(*, dropout_first: bool = True, trainable: bool = True) -> keras.Model:
     """A dropout before or after a BatchNormalization."""
     dropout = layers.Dropout(0.5, seed=1)
-    norm = layers.BatchNormalization(name="norm", trainable=trainable)
+    norm = layers.BatchNormalization(momentum=0.9, name="norm", trainable=trainable)
     images = x = keras.Input((None, None, 4))
     for layer in (dropout, norm) if dropout_first else (norm, dropout):
         x = layer(x)
