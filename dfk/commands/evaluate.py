@@ -38,8 +38,7 @@ def main(arguments: list[str]) -> int:
 
     from dfk import inference
     from dfk.data.catalog import describe
-    from dfk.evaluation import conformal, metrics
-    from dfk.reports import labelled, robustness
+    from dfk.reports import labelled, robustness, scored
     from dfk.system.progress import Bar
 
     classifier = inference.load(options.model)
@@ -47,15 +46,18 @@ def main(arguments: list[str]) -> int:
     name, split, missing = labelled.read(options.data_dir, options.split, names, options.class_map)
     bar = functools.partial(Bar, desc=name, unit=" images", total=len(split))
     split, probabilities, unreadable = labelled.score(classifier, split, progress=bar)
-    result = {
-        "experiment": classifier.name,
-        "model": options.model,
-        "data_dir": options.data_dir,
-        "split": name,
-        **metrics.compute(split.labels, probabilities, names, classifier.temperature),
-        "temperature": classifier.temperature,
-        **conformal.measure(probabilities, split.labels, names, classifier.thresholds),
-    }
+    result = scored.measure(
+        split,
+        probabilities,
+        names,
+        experiment=classifier.name,
+        model=classifier.kind,
+        data_dir=options.data_dir,
+        name=name,
+        temperature=classifier.temperature,
+        thresholds=classifier.thresholds,
+    )
+    result["model_path"] = options.model
     if options.robustness:
         bar = functools.partial(Bar, desc="robustness", unit=" images")
         result |= robustness.measure(classifier, split, probabilities, progress=bar)
@@ -91,30 +93,22 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _write(options: argparse.Namespace, classifier, result: dict, split, probabilities) -> None:
     from dfk import runs
-    from dfk.inference.explain import Explainer, can_explain
-    from dfk.reports import predictions, run_report
-    from dfk.reports.page import write_report
-    from dfk.system.files import write_json
+    from dfk.reports import scored
 
-    folder, names = options.output_dir, [row["class"] for row in result["per_class"]]
-    folder.mkdir(parents=True, exist_ok=True)
-    explainer = Explainer(classifier) if can_explain(classifier) else None
-    predictions.write_predictions(folder / runs.PREDICTIONS, split, probabilities, names)
-    chosen = {name: value for name, value in vars(options).items() if value}
-    write_report(
-        folder / runs.REPORT,
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    scored.write(
+        options.output_dir,
+        classifier,
+        split,
+        probabilities,
+        result,
         title=f"{result['experiment']} on {options.data_dir}",
-        metrics=result,
         history=[],
-        config=chosen,
+        config={name: value for name, value in vars(options).items() if value},
         environment=runs.environment({"data_dir": options.data_dir}),
-        mistakes=run_report.worst_mistakes(split, probabilities, names, explainer),
-        probabilities=probabilities,
-        labels=split.labels,
         command=f"dfk evaluate {options.model} --data_dir={options.data_dir} --output_dir=again"
         + " --robustness" * options.robustness,
     )
-    write_json(folder / runs.METRICS, result)
 
 
 def _text(result: dict) -> str:

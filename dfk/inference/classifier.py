@@ -53,9 +53,13 @@ class Classifier:
         class_names: C names.
         answer: images of one size, uint8 [N, H, W, 3], or float32 where `input_size` is
             known, to probabilities [N, C].
-        input_size: (H, W) that the model resizes to; None if images keep their size.
+        kind: what kind of model it is, as `--model` names it; None for a SavedModel.
+        input_size: (H, W) that the model itself resizes to; None if images keep their size.
+        image_sizes: the sizes (H, W) that it resizes images to, or some member of an ensemble
+            does; empty where all is seen at its own size, and for an SVM, which resizes nothing.
         thresholds: named numbers that the model carries, as `dfk.evaluation.conformal`
             chooses them; those of sets are C, in the order of the classes.
+        temperature: what the logits are divided by, fitted on the holdout; None for a SavedModel.
         model: the `keras.Model` or `dfk.models.SVM`; None for a SavedModel.
         limits: what an image may be.
     """
@@ -63,8 +67,11 @@ class Classifier:
     path: Path
     class_names: tuple[str, ...]
     answer: Callable[[np.ndarray], np.ndarray]
+    kind: str | None = None
     input_size: tuple[int, int] | None = None
+    image_sizes: Sequence[tuple[int, int]] = ()
     thresholds: Mapping[str, float | Sequence[float]] = dataclasses.field(default_factory=dict)
+    temperature: float | None = None
     model: Any = None
     limits: Limits = Limits()  # noqa: RUF009 -- nobody changes it
 
@@ -78,13 +85,6 @@ class Classifier:
         """The run's name; outside of a run, the file's or the folder's."""
         in_run = (self.run_dir / runs.FLAGS).is_file()
         return self.run_dir.resolve().name if in_run else self.path.stem
-
-    @property
-    def temperature(self) -> float | None:
-        """What the logits are divided by, fitted on the holdout; None for a SavedModel."""
-        if self.model is None:
-            return None
-        return getattr(self.model, "temperature", None) or self.model.layers[-1].temperature
 
     def threshold(self, name: str) -> float | Sequence[float]:
         """A threshold that the model carries, as `dfk.evaluation.conformal` names them.

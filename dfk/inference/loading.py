@@ -61,24 +61,33 @@ def _load_svm(path: Path) -> Classifier:
     from dfk.models import SVM
 
     svm = SVM.load(path)
-    limits = Limits(bytes_per_pixel=svm.bytes_per_pixel)
-    known = {"thresholds": svm.thresholds, "model": svm, "limits": limits}
-    return Classifier(path, svm.class_names, svm.predict, **known)
+    return Classifier(
+        path,
+        svm.class_names,
+        svm.predict,
+        kind=svm.kind,
+        thresholds=svm.thresholds,
+        temperature=svm.temperature,
+        model=svm,
+        limits=Limits(bytes_per_pixel=svm.bytes_per_pixel),
+    )
 
 
 def _load_keras(path: Path) -> Classifier:
-    from dfk import layers, models
+    from dfk import models
     from dfk.model_files import keras_files
 
     model = keras_files.load(path)
     head = model.layers[-1]
-    sizes = [(x.height, x.width) for x in model.layers if isinstance(x, layers.Resizing)]
     return Classifier(
         path,
         head.class_names,
         _keras_answer(model),
-        input_size=sizes[0] if sizes else None,
+        kind=model.name,
+        input_size=models.input_size(model),
+        image_sizes=models.image_sizes(model),
         thresholds=head.thresholds,
+        temperature=head.temperature,
         model=model,
         limits=Limits(models.smallest_image(model), models.bytes_per_pixel(model)),
     )
@@ -110,9 +119,15 @@ def _load_saved_model(folder: Path) -> Classifier:
     from dfk.model_files import saved_models
 
     loaded, known = saved_models.load(folder)
-    answer = functools.partial(_serve, loaded)
-    more = {"thresholds": known["thresholds"], "limits": known["limits"]}
-    return Classifier(folder, known["class_names"], answer, **more)
+    sizes = [tuple(size) for size in known["image_sizes"] if size]
+    return Classifier(
+        folder,
+        known["class_names"],
+        functools.partial(_serve, loaded),
+        image_sizes=list(dict.fromkeys(sizes)),
+        thresholds=known["thresholds"],
+        limits=known["limits"],
+    )
 
 
 def _serve(loaded: Any, images: np.ndarray) -> np.ndarray:

@@ -19,7 +19,13 @@ from dfk.models.ensemble import (
     member_weights_of,
     members_of,
 )
-from dfk.models.limits import bytes_per_pixel, smallest_image, smallest_input
+from dfk.models.limits import (
+    bytes_per_pixel,
+    image_sizes,
+    input_size,
+    smallest_image,
+    smallest_input,
+)
 from dfk.models.residual import ResidualNet
 from dfk.models.rich import RichNet
 from dfk.models.svm import PENALTY, SVM
@@ -46,6 +52,8 @@ __all__ = [
     "fit_ensemble",
     "has_batch_norm",
     "image_classifier",
+    "image_sizes",
+    "input_size",
     "load_member",
     "logits_of",
     "member_weights_of",

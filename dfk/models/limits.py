@@ -20,12 +20,27 @@ _OVERHEAD = 1.3
 DECODED = 24
 
 
+def input_size(model: keras.Model) -> tuple[int, int] | None:
+    """The size (H, W) that a classifier itself resizes images to; None if they keep their own."""
+    sizes = ((x.height, x.width) for x in model.layers if isinstance(x, Resizing))
+    return next(sizes, None)
+
+
+def image_sizes(model: keras.Model) -> list[tuple[int, int]]:
+    """The sizes (H, W) that a classifier, or some member of an ensemble, resizes images to."""
+    if size := input_size(model):
+        return [size]
+    # A member may be an ensemble itself.
+    sizes = [size for member in members_of(model) for size in image_sizes(member)]
+    return list(dict.fromkeys(sizes))
+
+
 def smallest_image(model: keras.Model) -> int:
     """The least side of an image that an `image_classifier` answers; 1 where it resizes."""
     members = members_of(model)
     if members:
         return max(map(smallest_image, members))
-    return 1 if _resizes(model) else smallest_input(network_of(model))
+    return 1 if input_size(model) else smallest_input(network_of(model))
 
 
 def smallest_input(network: keras.Model) -> int:
@@ -63,7 +78,7 @@ def _inside(layer: keras.layers.Layer) -> float:
     """
     if not isinstance(layer, keras.Model):
         return getattr(layer, "BYTES_PER_PIXEL", 0)
-    if _resizes(layer) or not _images_of(layer.input):
+    if input_size(layer) or not _images_of(layer.input):
         return 0
     layers = layer.layers
     used = {id(x): i for i, inner in enumerate(layers) for x in _images_of(inner.input)}
@@ -78,10 +93,6 @@ def _inside(layer: keras.layers.Layer) -> float:
         peak = max(peak, sum(sizes[x] for x in live))
         live = {x for x in live if used.get(x, 0) > i}
     return _OVERHEAD * peak / math.prod(size) + sum(map(_inside, layers))
-
-
-def _resizes(model: keras.Model) -> bool:
-    return any(isinstance(layer, Resizing) for layer in model.layers)
 
 
 def _bytes(shape: tuple[int, ...], dtype: str) -> int:

@@ -5,7 +5,6 @@ import io
 import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from dfk.reports import confidence_plots, plots, robustness_plots
+from dfk.reports.mistakes import Mistake
 from dfk.reports.results import duration
 from dfk.system.files import write_atomic
 from dfk.text import printable
@@ -25,21 +25,6 @@ MAX_CONFUSIONS = 6
 WIDE = 8  # more classes than this take the page's whole width
 THUMBNAIL = 200  # CSS pixels: no larger than this
 TRAIN = "python run_experiments.py --flagfile={}/config.flags --output_dir=again"
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """One wrong answer: uint8 `image` [H, W, 3] of any size, and `confidence` in 0..1.
-
-    `overlay` is the image under a heat map of where the model looked, if that is known.
-    """
-
-    image_id: str
-    image: np.ndarray
-    truth: str
-    predicted: str
-    confidence: float
-    overlay: np.ndarray | None = None
 
 
 def write_report(

@@ -17,8 +17,8 @@ from dfk.data import augment, catalog, excluded_class, images, service
 from dfk.data.catalog import Catalog
 from dfk.data.embedded import write_demo
 from dfk.errors import UsageError
-from dfk.evaluation import conformal, metrics, open_set
-from dfk.reports import predictions, run_report
+from dfk.evaluation import conformal, open_set
+from dfk.reports import predictions, scored
 from dfk.reports.results import published
 from dfk.runs import ownership
 from dfk.system import backend, files, hardware
@@ -236,24 +236,25 @@ def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dic
     split = data.splits[REPORTED]
     fitted.save(run_dir / fitted.file, fitted.thresholds)
     probabilities = fitted.predict(split)
-    predictions.write_predictions(
-        run_dir / runs.PREDICTIONS, split, probabilities, data.class_names
-    )
     if "test" in data.splits:
         answers = fitted.predict(data.splits["test"])
         predictions.write_submission(
             run_dir / runs.SUBMISSION, data.splits["test"], answers, data.class_names
         )
     result = {
-        "experiment": config.experiment,
-        "model": config.model,
-        "data_dir": config.data_dir,
-        "split": REPORTED,
-        **metrics.compute(split.labels, probabilities, data.class_names, fitted.temperature),
-        **conformal.measure(probabilities, split.labels, data.class_names, fitted.thresholds),
+        **scored.measure(
+            split,
+            probabilities,
+            data.class_names,
+            experiment=config.experiment,
+            model=config.model,
+            data_dir=config.data_dir,
+            name=REPORTED,
+            temperature=fitted.temperature,
+            thresholds=fitted.thresholds,
+        ),
         **_open_set(config, data, fitted, probabilities),
         "seed": config.seed,
-        "temperature": fitted.temperature,
         "parameters": fitted.parameters,
         "epochs": fitted.epochs,
         "members": fitted.members,
@@ -261,8 +262,7 @@ def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dic
         "train_images_per_s": fitted.epochs * fitted.images / fitted.seconds,
         "published_accuracy": published(config.family, data),
     }
-    run_report.write_run_report(run_dir, split, probabilities, result, place=config.run_dir)
-    files.write_json(run_dir / runs.METRICS, result)
+    scored.write_run(run_dir, split, probabilities, result, place=config.run_dir)
     (run_dir / runs.CHECKPOINT).unlink(missing_ok=True)
     return result
 

@@ -17,7 +17,6 @@ from dfk.data import decode
 from dfk.data.pixels import pixels_of
 from dfk.errors import ImageError
 from dfk.inference import Classifier, Prediction
-from dfk.inference.description import sizes_of
 from dfk.inference.explain import Explainer, can_explain
 
 # Below it, a calibrated model expects to be wrong more often than right.
@@ -67,7 +66,6 @@ class Page:
         if not 0 <= min_confidence <= 1:
             raise ValueError(f"min_confidence {min_confidence} is not within 0..1")
         self._classifier, self._min_confidence = classifier, min_confidence
-        self._sizes = sizes_of(classifier)
         self._explainer, self._no_heat = _explainer(classifier)
 
     @property
@@ -118,7 +116,9 @@ class Page:
 
     def _warnings(self, pixels: np.ndarray, found: Prediction):
         height, width, _ = pixels.shape
-        others = [f"{w} x {h}" for h, w in self._sizes if (h, w) != (height, width)]
+        others = [
+            f"{w} x {h}" for h, w in self._classifier.image_sizes if (h, w) != (height, width)
+        ]
         if others:
             yield (
                 f"Resized: the image has {width} x {height} pixels, the model looks at "

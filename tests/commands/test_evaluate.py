@@ -44,6 +44,7 @@ def test_it_writes_what_a_run_writes(model, data, tmp_path, capsys):
     assert [row["predicted"] for row in rows] == [p.label for p in found]
     assert metrics["accuracy"] == np.mean([row["label"] == row["predicted"] for row in rows])
     assert (metrics["split"], metrics["n"]) == ("validation", 31)
+    assert (metrics["model"], metrics["model_path"]) == ("deepfakenet", model)
     assert f"accuracy  {metrics['accuracy']:.2%}" in out
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Most confident mistakes" in page and "dfk evaluate" in page

@@ -9,10 +9,8 @@ from PIL import Image
 
 import dfk
 from dfk import cli, models
-from dfk.data.catalog import Split
 from dfk.errors import UsageError
 from dfk.inference import Classifier, explain
-from dfk.reports.run_report import worst_mistakes
 from tests import corpus
 
 NAMES = ("flat", "bright")
@@ -148,22 +146,6 @@ def test_a_rich_model_is_refused(tmp_path):
 def test_what_has_no_layers_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot be explained"):
         explain.Explainer(Classifier(tmp_path, NAMES, answer=None))
-
-
-def test_of_each_class_the_surest_mistakes_are_shown_with_their_heat(bright):
-    labels = np.array([0] * 5 + [1] * 5, np.int32)
-    confidence = np.linspace(0.5, 0.95, 10)
-    wrong = np.stack([1 - confidence, confidence], axis=1)
-    wrong[5:] = wrong[5:, ::-1]
-    wrong[9] = [0.01, 0.99]  # The one that is right
-    images = [np.roll(_spot(), i, axis=0) for i in range(10)]
-    split = Split([f"i{i}" for i in range(10)], [""] * 10, labels, [""] * 10, images)
-    shown = worst_mistakes(split, wrong, NAMES, explain.Explainer(bright))
-    assert [m.image_id for m in shown] == ["i4", "i3", "i2", "i8", "i7", "i6"]
-    for mistake in shown:
-        expected = explain.Explainer(bright).explain(mistake.image).overlay()
-        np.testing.assert_array_equal(mistake.overlay, expected)
-    assert worst_mistakes(split, wrong, NAMES)[0].overlay is None
 
 
 def test_the_command_writes_a_picture_per_image(bright, tmp_path, capsys):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from dfk import models
+from tests.networks import ensemble, network
 
 NATIVE = (None, None, 3)
 # A model, and the least pixels a side that it answers.
@@ -63,3 +64,11 @@ def test_strides_of_convolutions_count():
 def test_a_rich_model_needs_8_pixels_and_one_that_resizes_none():
     assert models.smallest_image(models.RichNet()) == 8
     assert models.smallest_image(models.ResidualNet(input_shape=(16, 16, 3))) == 1
+
+
+def test_the_sizes_that_images_are_resized_to_are_each_told_once():
+    inner = ensemble(16, 24)
+    outer = models.Ensemble([inner, network(16, seed=3), network(None)])
+    assert (models.input_size(inner), models.input_size(network(24))) == (None, (24, 24))
+    assert models.image_sizes(outer) == [(16, 16), (24, 24)]
+    assert models.image_sizes(network(None)) == []

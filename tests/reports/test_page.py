@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from dfk.reports import plots
-from dfk.reports.page import Mistake, write_report
+from dfk.reports.mistakes import Mistake
+from dfk.reports.page import write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'

@@ -158,7 +158,7 @@ def test_the_old_run_stands_until_the_new_one_does(data_dir, output_dir, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("dfk.reports.run_report.write_run_report", interrupted)
+        patch.setattr("dfk.reports.scored.write_report", interrupted)
         training.run(_config(data_dir, output_dir, "--overwrite", "--seed=1"))
     assert _hash(output_dir / "svm") == before
     assert (output_dir / ".svm.new" / runs.MARK).is_file()

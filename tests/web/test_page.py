@@ -10,7 +10,6 @@ from PIL import Image
 import dfk
 from dfk import models
 from dfk.inference import Classifier, explain
-from dfk.inference.description import sizes_of
 from dfk.web.page import Page
 from tests.networks import CLASSES, ensemble, network
 from tests.pictures import BROKEN, GOOD, encode, noise
@@ -137,12 +136,11 @@ def test_a_heat_map_without_heat_is_not_shown(indifferent):
     assert shown.heat is None and "No heat map" in shown.no_heat and shown.probabilities
 
 
-def test_of_an_ensemble_every_other_size_is_named_once():
+def test_of_an_ensemble_every_other_size_is_named_once(tmp_path):
     inner = ensemble(16, 24)
     outer = models.Ensemble([inner, network(16, seed=3)])  # An ensemble may be a member itself
-    classifier = Classifier(Path("outer"), CLASSES, outer.predict_on_batch, model=outer)
-    assert sizes_of(classifier) == [(16, 16), (24, 24)]
-    page = Page(classifier)
+    outer.save(tmp_path / "outer.keras")
+    page = Page(dfk.load(tmp_path / "outer.keras"))
     (warning,) = _of("Resized", page.show(_file(30, 50)))
     assert "the model looks at 16 x 16 and 24 x 24." in warning
     (warning,) = _of("Resized", page.show(_file(16, 16, seed=1)))
