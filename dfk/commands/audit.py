@@ -35,12 +35,12 @@ def main(arguments: list[str]) -> int:
     prepare_logging()
 
     from dfk.data.audit import audit
-    from dfk.data.embedded import write_demo
+    from dfk.data.embedded import data_folder
     from dfk.system.progress import Bar
 
     if options.output_dir:
         ownership.refuse_others(options.output_dir, *ownership.AUDIT)
-    folder = write_demo() if options.data_dir == "demo" else Path(options.data_dir)
+    folder = data_folder(options.data_dir)
     found = audit(folder, progress=lambda files: Bar(files, desc="audit", unit=" images"))
     if options.output_dir:
         _write(options.output_dir, found)

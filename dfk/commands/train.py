@@ -31,11 +31,11 @@ def _train(experiments: list[config.Config]) -> None:
     from dfk.reports.results import write_results
     from dfk.training import strategy
 
-    training.check(experiments)
+    experiments = training.check(experiments)
     for number, settings in enumerate(experiments, start=1):
         if len(experiments) > 1:
             logging.info("%d of %d: %s", number, len(experiments), settings.experiment)
-        training.run(settings)
+        training.run_checked(settings)
         if strategy.is_chief():
             output_dir = settings.run_dir.parent
             table = write_results(output_dir)

@@ -29,6 +29,11 @@ _SCENES, _LABELS, _CODEBOOK = range(3)  # Independent streams of random numbers.
 _Y, _X = np.mgrid[0 : 1 : SIZE * 1j, 0 : 1 : SIZE * 1j]
 
 
+def data_folder(data_dir: str) -> Path:
+    """The folder that a `--data_dir` means: `demo` is this set, written if need be."""
+    return write_demo() if data_dir == "demo" else Path(data_dir)
+
+
 def write_demo(
     cache_dir: Path | None = None,
     *,

@@ -10,7 +10,7 @@ import numpy as np
 
 from dfk.data import catalog, decode
 from dfk.data.catalog import UNLABELLED, Catalog, DataError, Problem, Split
-from dfk.data.embedded import write_demo
+from dfk.data.embedded import data_folder
 from dfk.errors import UsageError
 from dfk.inference import Classifier, Prediction
 
@@ -48,7 +48,7 @@ def read(
         DataError: if there is no such split, or it cannot be used.
         UsageError: if a label is no class of the model, or `class_map` names what is not there.
     """
-    data = catalog.read(write_demo() if data_dir == "demo" else Path(data_dir))
+    data = catalog.read(data_folder(data_dir))
     name = split or _default_split(data)
     if name not in data.splits:
         raise DataError(

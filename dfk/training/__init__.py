@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from dfk.training.experiment import REPORTED, check, load_data, run
+from dfk.training.checks import check
+from dfk.training.experiment import REPORTED, load_data, run, run_checked
 
-__all__ = ["REPORTED", "check", "load_data", "run"]
+__all__ = ["REPORTED", "check", "load_data", "run", "run_checked"]

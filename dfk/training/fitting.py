@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import time
@@ -22,8 +21,7 @@ from dfk.errors import UsageError
 from dfk.evaluation import conformal
 from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.conformal import Thresholds
-from dfk.models import forensic
-from dfk.system import files, hardware
+from dfk.system import files
 from dfk.system.progress import Bar
 from dfk.training import jax_devices, phases, strategy
 from dfk.training.scoring import predict
@@ -77,21 +75,6 @@ def fit(config: Config, data: Catalog) -> Fitted:
     return fitted._replace(thresholds=thresholds)
 
 
-def check(config: Config, data: Catalog) -> None:
-    """Refuses, before anything is written, flags that do not fit the images or the other models.
-
-    Raises:
-        UsageError: which of them.
-    """
-    weight_per_class(config, data.class_names)
-    if config.model in models.PENALTY:
-        _check_kernel_fits(len(data.splits["train"]))
-    elif config.model == "ensemble":
-        _ensemble(config, data)
-    else:
-        phases.check(config, data)
-
-
 def build(
     config: Config,
     class_names: tuple[str, ...],
@@ -132,18 +115,6 @@ def _own(config: Config, pretrained: bool) -> dict[str, Any]:
         "dropout": tuple(map(float, config.dropout)),
         "input_range": tuple(map(float, config.input_range)),
     }
-
-
-def smallest_image(config: Config, class_names: tuple[str, ...]) -> int:
-    """The least pixels a side of what enters the model of `config`, a member or a teacher of it."""
-    if config.model == "svm_forensic":
-        return forensic.SMALLEST_IMAGE
-    runs_seen = [*config.members, *filter(None, [config.teacher])]
-    seen = [models.load_member(run) for run in runs_seen]
-    if config.model in models.BUILDERS:
-        native = dataclasses.replace(config, image_size=0)
-        seen.append(build(native, class_names, precision="float32"))
-    return max(map(models.smallest_image, seen), default=1)
 
 
 def _fit_network(config: Config, data: Catalog) -> Fitted:
@@ -205,7 +176,6 @@ def _save(model: keras.Model, path: Path, thresholds: Thresholds) -> None:
 
 def _fit_svm(config: Config, data: Catalog) -> Fitted:
     train, holdout = data.splits["train"], data.splits["holdout"]
-    _check_kernel_fits(len(train))
     began = time.monotonic()
     plain = models.SVM.fit(
         train.images,
@@ -232,19 +202,10 @@ def _fit_svm(config: Config, data: Catalog) -> Fitted:
     )
 
 
-def _check_kernel_fits(images: int) -> None:
-    needed, there = 8 * images**2, hardware.available_bytes()
-    if needed > there / 2:
-        raise UsageError(
-            f"an SVM of {images} images needs {needed / 2**30:.0f} GiB for its kernel matrix; "
-            f"available are {there / 2**30:.0f} GiB. --limit takes fewer images."
-        )
-
-
 def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
     holdout = data.splits["holdout"]
     began = time.monotonic()
-    model = _ensemble(config, data)
+    model = ensemble(config, data)
     answers = [
         predict(member, holdout, batch_size=config.batch_size)
         for member in models.members_of(model)
@@ -268,7 +229,12 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
     )
 
 
-def _ensemble(config: Config, data: Catalog) -> keras.Model:
+def ensemble(config: Config, data: Catalog) -> keras.Model:
+    """The members of `config` in one model, not yet fitted.
+
+    Raises:
+        UsageError: if they cannot be combined, or know other classes than the data has.
+    """
     model = models.Ensemble(config.members, method=config.method, seed=config.seed)
     if models.class_names_of(model) != data.class_names:
         raise UsageError(

@@ -19,11 +19,11 @@ from dfk.runs.checkpoint_file import Saved
 from dfk.training import distillation, features, multi_worker, strategy
 from dfk.training.callbacks import (
     AverageWeights,
-    Checkpoint,
     Progress,
     RefreshStatistics,
     StopAtNaN,
 )
+from dfk.training.checkpoint import Checkpoint
 
 # Batches that BatchNormalization's statistics are taken from before the holdout is scored.
 _REFRESH_STEPS = 20
@@ -81,7 +81,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
             models.set_trainable_from(model, phase.trainable_from)
         idle = config.model == "rich" or (config.model == "vgg16" and not phase.trainable_from)
         ahead = idle and features.stay_the_same(config)
-        fitted = _taught(config, model, teacher, ahead=ahead)
+        fitted = _with_teacher(config, model, teacher, ahead=ahead)
         if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
             checkpoint.restore_best(fitted)
         else:
@@ -99,7 +99,7 @@ def _teacher(config: Config, data: Catalog) -> keras.Model | None:
         return distillation.load_teacher(config.teacher, data.class_names)
 
 
-def _taught(
+def _with_teacher(
     config: Config, model: keras.Model, teacher: keras.Model | None, *, ahead: bool
 ) -> keras.Model:
     """What is fitted: the network, its head on features, or either of them as a student."""
@@ -138,7 +138,7 @@ def _fit_phase(
         StopAtNaN(),
         *policies,
         RefreshStatistics(plain.take(_REFRESH_STEPS), averaged=bool(config.ema)),
-        *_for_the_eye(config, first_epoch, steps),
+        *_monitors(config, first_epoch, steps),
         checkpoint,
     ]
     training = functools.partial(_training, config, data, first_epoch, phase.until)
@@ -167,7 +167,7 @@ def _fit_phase(
     )
 
 
-def _for_the_eye(config: Config, first_epoch: int, steps: int) -> list[keras.callbacks.Callback]:
+def _monitors(config: Config, first_epoch: int, steps: int) -> list[keras.callbacks.Callback]:
     """What shows how the training goes; of several workers one does."""
     if not strategy.is_chief():
         return []

@@ -8,7 +8,7 @@ from dfk import config
 from dfk.config.knobs import KNOBS
 from dfk.data import augment
 from dfk.errors import UsageError
-from dfk.training import experiment, fitting, phases
+from dfk.training import checks, fitting, phases
 
 NUMERIC = [
     name
@@ -77,7 +77,7 @@ def _build(settings, network):
     augment.parse(settings.augment), config.class_weights(settings)
     if network and sum(map(int, settings.filters)) < 600:
         try:
-            experiment._check_sides(settings)
+            checks.check_sides(settings)
         except UsageError as error:
             assert "--image_size or a --train_crop" in str(error)
             return

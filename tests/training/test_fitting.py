@@ -12,7 +12,7 @@ import pytest
 from dfk import config, models, runs, training
 from dfk.errors import UsageError
 from dfk.system import hardware
-from dfk.training import callbacks, features, fitting, phases
+from dfk.training import callbacks, checks, features, fitting, phases
 from tests.datasets import write_kaggle
 
 
@@ -332,11 +332,11 @@ def test_phases_are_those_of_the_model():
 
 def test_the_least_image_follows_from_the_flags_members_and_teacher(tmp_path):
     deep = config.parse(["--data_dir=demo", "--model=residual", "--filters=4,4,4,4,4"])[0]
-    assert fitting.smallest_image(deep, ("a", "b")) == 16
+    assert checks.smallest_image(deep, ("a", "b")) == 16
     file = tmp_path / "deep.keras"
     native = dataclasses.replace(deep, image_size=0)
     fitting.build(native, ("a", "b"), precision="float32").save(file)
     student = config.parse(["--data_dir=demo", "--model=rich", f"--teacher={file}"])[0]
-    assert fitting.smallest_image(student, ("a", "b")) == 16
+    assert checks.smallest_image(student, ("a", "b")) == 16
     both = config.parse(["--data_dir=demo", "--model=ensemble", f"--members={file},{file}"])[0]
-    assert fitting.smallest_image(both, ("a", "b")) == 16
+    assert checks.smallest_image(both, ("a", "b")) == 16

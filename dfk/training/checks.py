@@ -1,0 +1,206 @@
+"""What is refused before work: flags, folders, weights and other models, then the images."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dfk import models, runs
+from dfk.config import Config, weight_per_class
+from dfk.data import augment, catalog, excluded_class, service
+from dfk.data.catalog import Catalog
+from dfk.data.embedded import data_folder
+from dfk.errors import UsageError
+from dfk.models import forensic
+from dfk.system import backend, hardware
+from dfk.text import valid
+from dfk.training import fitting, jax_devices, phases, strategy
+
+
+def check(configs: Sequence[Config]) -> list[Config]:
+    """Refuses, before the first image is read, what is sure to fail once all of them are.
+
+    Args:
+        configs: experiments to run in this order; an ensemble may name earlier ones.
+
+    Returns:
+        The experiments with what their flags leave to the machine and the folder.
+
+    Raises:
+        UsageError: if flags do not fit each other or the run's folder, or weights or
+            members are not there.
+    """
+    for config in configs:
+        if valid(os.fspath(config.run_dir)) != os.fspath(config.run_dir):
+            raise UsageError(f"{config.run_dir} is not UTF-8: TensorFlow can write nothing there")
+        strategy.prepare(config)
+    upcoming: dict[Path, str] = {}
+    resolved = [_resolved(config) for config in configs]
+    for config in resolved:
+        check_folder(config)
+        _check_source_is_another(config)
+        if not (config.resume and runs.finished(runs.folder(config))):
+            _check_one(config, upcoming)
+        upcoming[config.run_dir] = config.model
+    return resolved
+
+
+def check_folder(config: Config) -> None:
+    """Says whether the run's folder lets it start or go on; a finished run is given its name.
+
+    Raises:
+        UsageError: if not, or another process is at work on it.
+    """
+    if strategy.is_chief():
+        runs.complete(config.run_dir)
+        runs.check(config)
+
+
+def check_data(config: Config, data: Catalog) -> None:
+    """Refuses, before anything is written, flags that do not fit the images or the other models.
+
+    Raises:
+        UsageError: which of them.
+    """
+    _check_sizes(config, data)
+    weight_per_class(config, data.class_names)
+    if config.model in models.PENALTY:
+        _check_kernel_fits(len(data.splits["train"]))
+    elif config.model == "ensemble":
+        fitting.ensemble(config, data)
+    else:
+        phases.check(config, data)
+
+
+def _resolved(config: Config) -> Config:
+    """With what the flags leave to the machine and the folder: `config.flags` repeats the run."""
+    return dataclasses.replace(
+        config,
+        precision=hardware.resolve_precision(config.precision),
+        augment=augment.expand(config.augment),
+        members=tuple(fitting.run_path(config, member) for member in config.members),
+        teacher=config.teacher and fitting.run_path(config, config.teacher),
+        vgg16_weights=fitting.weights_path(config),
+    )
+
+
+def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
+    augment.parse(config.augment)
+    if config.model in models.BUILDERS:
+        jax_devices.check(config.batch_size)
+        check_sides(config)
+    if config.export and backend.on_jax():
+        raise UsageError(
+            "--export: TF Serving's models are written by TensorFlow; train without it, "
+            "then `dfk export RUN` without KERAS_BACKEND=jax"
+        )
+    if config.data_service:
+        service.check(config.data_service)
+    if config.exclude_class:
+        excluded_class.check(catalog.read(data_folder(config.data_dir)), config.exclude_class)
+    if config.model == "vgg16":
+        _check_weights(config, upcoming)
+    if config.model == "ensemble":
+        _check_members([Path(member) for member in config.members], upcoming)
+    if config.teacher:
+        _check_teacher(config, upcoming)
+
+
+def check_sides(config: Config) -> None:
+    """Refuses a side that the network itself cannot take, whatever the images are.
+
+    Raises:
+        UsageError: naming the least one.
+    """
+    sides = [side for side in (config.image_size, config.train_crop) if side]
+    if sides:
+        alone = dataclasses.replace(config, teacher="", vgg16_weights="none")
+        needed = smallest_image(alone, ("a", "b"))
+        _check_smallest(config, min(sides), needed)
+
+
+def _check_smallest(config: Config, side: int, needed: int) -> None:
+    if side < needed:
+        raise UsageError(
+            f"--model={config.model} needs images and crops of at least {needed} pixels a "
+            f"side; the smallest here has {side}. Choose an --image_size or a --train_crop."
+        )
+
+
+def _check_source_is_another(config: Config) -> None:
+    """Refuses a run that is made from itself: what it learns from must be there before it."""
+    run_dir = config.run_dir.resolve()
+    weights = config.vgg16_weights if config.model == "vgg16" else ""
+    sources = [("members", member) for member in config.members]
+    sources += [("teacher", config.teacher), ("vgg16_weights", weights)]
+    for flag, source in sources:
+        path = Path(source).resolve()
+        if source not in ("", "imagenet", "none") and run_dir in (path, *path.parents):
+            raise UsageError(f"--{flag}: {source} is what this run makes; name another run")
+
+
+def _check_weights(config: Config, upcoming: Mapping[Path, str]) -> None:
+    start = Path(config.vgg16_weights)
+    if (kind := upcoming.get(start.parent, "vgg16")) != "vgg16":
+        raise UsageError(f"--vgg16_weights: {start.parent} is a run of --model={kind}")
+    if start.parent in upcoming or models.check_weights(config.vgg16_weights):
+        models.set_trainable_from(models.VGG16(), config.fine_tune_from)
+
+
+def _check_members(paths: Sequence[Path], upcoming: Mapping[Path, str]) -> None:
+    """Checks the members as far as they are there; of others, what kind they will be."""
+    loaded = [models.load_member(path) for path in paths if path not in upcoming]
+    if len(loaded) == len(paths):
+        models.Ensemble(loaded)
+    for path in paths:
+        if upcoming.get(path) in models.PENALTY:
+            raise UsageError(models.NO_SVM.format(path))
+
+
+def _check_teacher(config: Config, upcoming: Mapping[Path, str]) -> None:
+    if config.strategy == strategy.MULTI_WORKER:
+        raise UsageError("--teacher: not with --strategy=multi_worker, whose loop has no teacher")
+    path = Path(config.teacher)
+    if upcoming.get(path) in models.PENALTY:
+        raise UsageError(models.NO_SVM.format(path))
+    if path not in upcoming:
+        models.load_member(path)
+
+
+def _check_sizes(config: Config, data: Catalog) -> None:
+    """Refuses images, or crops of them, that the model cannot take."""
+    shapes = {image.shape[:2] for split in data.splits.values() for image in split.images}
+    smallest = min(map(min, shapes))
+    needed = smallest_image(config, data.class_names)
+    resized = config.image_size if config.model in models.BUILDERS else 0
+    side = resized or smallest
+    _check_smallest(config, min(side, config.train_crop or side), needed)
+    if config.model == "svm" and len(shapes) > 1:
+        sizes = ", ".join(f"{width}x{height}" for height, width in sorted(shapes)[:5])
+        raise UsageError(
+            f"--model=svm compares pixels and needs images of one size; here are {sizes}. "
+            "--model=svm_forensic takes any size."
+        )
+
+
+def smallest_image(config: Config, class_names: tuple[str, ...]) -> int:
+    """The least pixels a side of what enters the model of `config`, a member or a teacher of it."""
+    if config.model == "svm_forensic":
+        return forensic.SMALLEST_IMAGE
+    runs_seen = [*config.members, *filter(None, [config.teacher])]
+    seen = [models.load_member(run) for run in runs_seen]
+    if config.model in models.BUILDERS:
+        native = dataclasses.replace(config, image_size=0)
+        seen.append(fitting.build(native, class_names, precision="float32"))
+    return max(map(models.smallest_image, seen), default=1)
+
+
+def _check_kernel_fits(images: int) -> None:
+    needed, there = 8 * images**2, hardware.available_bytes()
+    if needed > there / 2:
+        raise UsageError(
+            f"an SVM of {images} images needs {needed / 2**30:.0f} GiB for its kernel matrix; "
+            f"available are {there / 2**30:.0f} GiB. --limit takes fewer images."
+        )
