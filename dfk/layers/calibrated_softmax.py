@@ -36,11 +36,20 @@ class CalibratedSoftmax(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**{"dtype": "float32", **kwargs})
+        self.class_names = tuple(class_names)
+        self.temperature = temperature
+        self.thresholds = dict(thresholds or {})
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by; whatever was traced with another one keeps that."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, temperature: float) -> None:
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
-        self.class_names = tuple(class_names)
-        self.temperature = float(temperature)
-        self.thresholds = dict(thresholds or {})
+        self._temperature = float(temperature)
 
     def call(self, logits):
         """Returns probabilities, float32 [N, C], each row summing to 1."""

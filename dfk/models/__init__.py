@@ -7,6 +7,7 @@ from dfk.models.classifier import (
     image_classifier,
     logits_of,
     network_of,
+    set_temperature,
     set_thresholds,
 )
 from dfk.models.deepfakenet import DeepFakeNet
@@ -59,6 +60,7 @@ __all__ = [
     "member_weights_of",
     "members_of",
     "network_of",
+    "set_temperature",
     "set_thresholds",
     "set_trainable_from",
     "smallest_image",

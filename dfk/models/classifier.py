@@ -63,6 +63,19 @@ def logits_of(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.layers[-1].input)
 
 
+def set_temperature(model: keras.Model, temperature: float) -> None:
+    """Gives an `image_classifier` another temperature, also where it has answered before.
+
+    A function that was traced around the model, such as a `tf.function`, keeps the one it saw.
+
+    Raises:
+        ValueError: if it is not positive.
+    """
+    model.layers[-1].temperature = temperature
+    # Keras traces them once; compiling, too, has them traced anew.
+    model.train_function = model.test_function = model.predict_function = None
+
+
 def set_thresholds(model: keras.Model, thresholds: Mapping[str, float | Sequence[float]]) -> None:
     """Gives an `image_classifier` the named thresholds that it is saved and served with."""
     model.layers[-1].thresholds = dict(thresholds)

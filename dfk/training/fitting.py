@@ -80,7 +80,6 @@ def build(
     class_names: tuple[str, ...],
     *,
     precision: str,
-    temperature: float = 1.0,
     pretrained: bool = False,
 ) -> keras.Model:
     """Builds the network of `config`: images [N, H, W, 3] in 0..255 to probabilities [N, C].
@@ -92,7 +91,6 @@ def build(
         "input_shape": (side, side, 3),
         "classes": len(class_names),
         "class_names": class_names,
-        "temperature": temperature,
         "seed": config.seed,
         "dtype": precision,
     }
@@ -127,8 +125,9 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
     saved = phases.fit_phases(config, data, trained)
     if strategy.workers()[1] > 1:
         logging.info("SHA-256 of the weights: %s", strategy.digest(trained))
-    model, holdout = _deployable(config, data, trained)
-    logits = models.logits_of(model)
+    model = build(config, data.class_names, precision="float32")
+    model.set_weights(trained.get_weights())
+    logits, holdout = _calibrated(config, data, model)
     return _fitted(
         config,
         model,
@@ -151,21 +150,20 @@ def _fitted(config: Config, model: keras.Model, **more: Any) -> Fitted:
     )
 
 
-def _deployable(
-    config: Config, data: Catalog, trained: keras.Model
+def _calibrated(
+    config: Config, data: Catalog, model: keras.Model
 ) -> tuple[keras.Model, np.ndarray]:
-    """The trained weights in a float32 model whose temperature is fitted on the holdout.
+    """Fits the temperature of `model` on the holdout.
 
-    Returns also what it answers there, float32 [N, C].
+    Returns:
+        The model that answers its logits, and the probabilities on the holdout, float32 [N, C].
     """
     holdout = data.splits["holdout"]
-    plain = build(config, data.class_names, precision="float32")
-    plain.set_weights(trained.get_weights())
-    logits = predict(models.logits_of(plain), holdout, batch_size=config.batch_size)
+    logits_model = models.logits_of(model)
+    logits = predict(logits_model, holdout, batch_size=config.batch_size)
     temperature = fit_temperature(logits, holdout.labels)
-    model = build(config, data.class_names, precision="float32", temperature=temperature)
-    model.set_weights(plain.get_weights())
-    return model, softmax(logits / temperature, axis=1).astype(np.float32)
+    models.set_temperature(model, temperature)
+    return logits_model, softmax(logits / temperature, axis=1).astype(np.float32)
 
 
 def _save(model: keras.Model, path: Path, thresholds: Thresholds) -> None:
