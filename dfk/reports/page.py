@@ -49,8 +49,8 @@ def write_report(
         title: the page's heading.
         metrics: the content of metrics.json. What it lacks is shown as a dash; besides,
             `published_accuracy` (0..1) is compared with the accuracy.
-        history: one row per epoch (`epoch` from 1, `loss`, `accuracy`, `val_loss`,
-            `val_accuracy`, `learning_rate`); empty for a model that has no epochs.
+        history: one row per epoch (`epoch` from 1, `loss`, `accuracy`, `holdout_loss`,
+            `holdout_accuracy`, `learning_rate`); empty for a model that has no epochs.
         config: flag -> value, resolved.
         environment: versions, hardware, data fingerprint, git commit; may be nested.
         mistakes: the wrong answers; the 24 most confident of them are shown.

@@ -47,8 +47,8 @@ _STYLE = {
 
 
 def best_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
-    """The (1-based) epoch of the lowest `val_loss`; None where none was measured."""
-    losses = _column(history, "val_loss")
+    """The (1-based) epoch of the lowest `holdout_loss`; None where none was measured."""
+    losses = _column(history, "holdout_loss")
     if np.isnan(losses).all():
         return None
     return int(_epochs(history)[np.nanargmin(losses)])
@@ -61,7 +61,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
     return {
         title: draw_svg(key, (2.9, 1.9), lambda axes, key=key: _curve(axes, history, key), frame)
         for title, key in keys.items()
-        if not np.isnan([_column(history, key), _column(history, f"val_{key}")]).all()
+        if not np.isnan([_column(history, key), _column(history, f"holdout_{key}")]).all()
     }
 
 
@@ -110,7 +110,7 @@ def _curve(axes: Axes, history: Sequence[Mapping[str, float]], key: str) -> None
         axes.set_ylim(bottom=0)
     else:
         axes.plot(epochs, _column(history, key), line, color=MUTED, label="train")
-        axes.plot(epochs, _column(history, f"val_{key}"), line, color=ACCENT, label="holdout")
+        axes.plot(epochs, _column(history, f"holdout_{key}"), line, color=ACCENT, label="holdout")
     if best is not None:
         axes.axvline(best, color=WARM, linewidth=1.2, linestyle=":", label=f"best: epoch {best}")
     if axes.get_legend_handles_labels()[0]:

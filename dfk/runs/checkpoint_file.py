@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dfk.errors import UsageError
-from dfk.runs.records import HISTORY
+from dfk.runs.records import HISTORY, KERAS_HISTORY
 from dfk.system.files import write_atomic
 
 History = list[dict[str, float]]
@@ -122,7 +122,9 @@ def _saved(state: np.ndarray) -> Saved:
         and type(saved.stopped) is bool
         and type(saved.seconds) in (int, float)
         and isinstance(saved.history, list)
-        and all(isinstance(row, dict) and [*row] == HISTORY for row in saved.history)
+        and all(
+            isinstance(row, dict) and [*row] in (HISTORY, KERAS_HISTORY) for row in saved.history
+        )
         and all(_are_numbers(row) for row in saved.history)
         and isinstance(saved.callbacks, dict)
         and all(
@@ -132,7 +134,13 @@ def _saved(state: np.ndarray) -> Saved:
     )
     if not good:
         raise ValueError("the state of another program")
-    return saved
+    rows = [dict(zip(HISTORY, row.values(), strict=True)) for row in saved.history]
+    return saved._replace(history=rows)
+
+
+def _is_row(row: Any) -> bool:
+    named = isinstance(row, dict) and [*row] in (HISTORY, KERAS_HISTORY)
+    return named and _are_numbers(row)
 
 
 def _are_numbers(values: Mapping[str, Any]) -> bool:

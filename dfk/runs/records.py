@@ -41,7 +41,9 @@ METRICS: Form = {
         "threshold": {"false_alarms": float, "found": float},
     },
 }  # fmt: skip
-HISTORY = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
+HISTORY = ["epoch", "loss", "accuracy", "holdout_loss", "holdout_accuracy", "learning_rate"]
+# What Keras calls these columns, and so did dfk in runs of before.
+KERAS_HISTORY = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
 ENVIRONMENT: Form = {"data": {"fingerprint": str}}
 
 _NAMES = {int: "whole number", float: "number", str: "text"}
@@ -72,7 +74,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file, strict=True)
-        if header != HISTORY:
+        if header not in (HISTORY, KERAS_HISTORY):
             raise ValueError(f"its columns are not {', '.join(HISTORY)}")
         return [dict(zip(HISTORY, map(float, row), strict=True)) for row in rows]
     except (ValueError, csv.Error, IsADirectoryError) as error:

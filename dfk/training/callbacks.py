@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -97,6 +99,19 @@ class AverageWeights(keras.callbacks.SwapEMAWeights):
 
     def on_test_end(self, logs: dict | None = None) -> None:
         """Leaves the average where it is, where Keras would swap back at once."""
+
+
+class TensorBoard(keras.callbacks.TensorBoard):
+    """Keras' own, in which the curves of the holdout are called `holdout`.
+
+    Keras, and so dfk in runs of before, calls them `validation`, which is a split of its own here.
+    """
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        before, self._val_dir = Path(self._val_dir), os.path.join(self.log_dir, "holdout")
+        if before.is_dir() and not os.path.lexists(self._val_dir):
+            os.rename(before, self._val_dir)  # So that a run that is resumed has one curve
 
 
 class Progress(keras.callbacks.Callback):

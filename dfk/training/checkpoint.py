@@ -11,7 +11,7 @@ import numpy as np
 
 from dfk.errors import UsageError
 from dfk.runs import checkpoint_file
-from dfk.runs.records import HISTORY
+from dfk.runs.records import HISTORY, KERAS_HISTORY
 from dfk.system.files import write_csv
 from dfk.training.callbacks import assign, values_of
 
@@ -73,7 +73,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        row = {"epoch": epoch + 1} | {name: float(logs[name]) for name in HISTORY[1:]}
+        figures = [epoch + 1, *(float(logs[name]) for name in KERAS_HISTORY[1:])]
+        row = dict(zip(HISTORY, figures, strict=True))
         self.saved = self.saved._replace(
             epochs=epoch + 1,
             stopped=self.model.stop_training,
@@ -132,7 +133,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.write_history()
 
     def write_history(self) -> None:
-        """Writes `history.csv`: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate."""
+        """Writes `history.csv`, a row per epoch; `dfk.runs.records.HISTORY` are its columns."""
         if not self._writes:
             return
         rows = [list(row.values()) for row in self.saved.history]

@@ -22,6 +22,7 @@ from dfk.training.callbacks import (
     Progress,
     RefreshStatistics,
     StopAtNaN,
+    TensorBoard,
 )
 from dfk.training.checkpoint import Checkpoint
 
@@ -172,7 +173,7 @@ def _monitors(config: Config, first_epoch: int, steps: int) -> list[keras.callba
     if not strategy.is_chief():
         return []
     return [
-        keras.callbacks.TensorBoard(runs.folder(config) / runs.TENSORBOARD, write_graph=False),
+        TensorBoard(runs.folder(config) / runs.TENSORBOARD, write_graph=False),
         Progress(first_epoch=first_epoch, epochs=config.epochs, steps=steps),
     ]
 

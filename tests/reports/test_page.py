@@ -96,8 +96,8 @@ def arguments(names=("0", "1", "2", "3", "4"), n=60):
             "train_images_per_s": 138.6,
         },
         "history": [
-            {"epoch": i, "loss": 1 / i, "accuracy": 1 - 0.5 / i, "val_loss": abs(i - 3) + 0.5,
-             "val_accuracy": 0.9, "learning_rate": 1e-4}
+            {"epoch": i, "loss": 1 / i, "accuracy": 1 - 0.5 / i, "holdout_loss": abs(i - 3) + 0.5,
+             "holdout_accuracy": 0.9, "learning_rate": 1e-4}
             for i in range(1, 6)
         ],
         "config": {"model": "deepfakenet", "seed": 0, "limit": None},
@@ -276,7 +276,7 @@ def test_a_history_without_a_holdout():
 
 def test_a_loss_that_is_no_number_is_not_the_best():
     losses = [np.nan, 0.4, 0.3, np.nan]
-    assert plots.best_epoch([{"epoch": i, "val_loss": x} for i, x in enumerate(losses, 1)]) == 3
+    assert plots.best_epoch([{"epoch": i, "holdout_loss": x} for i, x in enumerate(losses, 1)]) == 3
 
 
 def test_reliability_bins_are_equally_filled_and_carry_their_interval():

@@ -58,7 +58,7 @@ def test_history_has_a_row_per_epoch(finished):
     rows = _read(settings.run_dir / runs.HISTORY)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert set(rows[0]) == {
-        *("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+        *("epoch", "loss", "accuracy", "holdout_loss", "holdout_accuracy", "learning_rate")
     }
 
 

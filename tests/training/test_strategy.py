@@ -67,7 +67,7 @@ def test_two_devices_train_as_one_does(data_dir, tmp_path):
         losses[name] = [float(x.split()[1]) for x in lines if x.startswith("loss")]
         assert f"replicas {1 + (name == 'mirrored')}" in lines
         with open(tmp_path / name / "deepfakenet" / "history.csv", newline="") as file:
-            accuracies[name] = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+            accuracies[name] = [float(row["holdout_accuracy"]) for row in csv.DictReader(file)]
     assert len(losses["none"]) == 16
     np.testing.assert_allclose(losses["mirrored"][:8], losses["none"][:8], rtol=1e-3)
     np.testing.assert_allclose(accuracies["mirrored"], accuracies["none"], atol=0.12)
