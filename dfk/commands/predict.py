@@ -35,7 +35,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import importlib.util
 import os
 import sys
@@ -61,24 +60,23 @@ def main(arguments: list[str]) -> int:
         return _score_on_ray(options)
     from dfk import inference
     from dfk.data.decode import SUFFIXES
-    from dfk.inference import rows
+    from dfk.inference import continued_file, formats
+    from dfk.inference.answers import answers_of
 
     if options.output and options.output.suffix.lower() in SUFFIXES:
         raise UsageError(
             f"{options.output} would be called as an image is; choose another --output"
         )
     classifier = inference.load(options.model)
-    bounds = classifier.bounds(**_labelling(options))  # Before any image is opened
-    label_of = functools.partial(classifier.label_of, bounds=bounds)
-    form = rows.FORMATS[options.format](
-        classifier.class_names, _set_of(classifier, options), label_of
-    )
+    # Before any image is opened
+    answers = answers_of(classifier, coverage=options.coverage, **_labelling(options))
+    form = formats.FORMATS[options.format](answers)
     if not options.output:
         sys.stdout.write(form.header)
         sys.stdout.flush()
         return _score(classifier, form, options, _to_stdout)
-    with rows.continued(options.output, form) as file:
-        rows.check_model(classifier, file.rows(), **_labelling(options))
+    with continued_file.continued(options.output, form) as file:
+        continued_file.check_model(classifier, file.rows(), **_labelling(options))
         file.begin()
         try:
             return _score(classifier, form, options, file.write, file)
@@ -151,12 +149,12 @@ def _score_on_ray(options: argparse.Namespace) -> int:
     """Scores images in parts; returns the exit code."""
     from dfk import inference
     from dfk.inference import on_ray
+    from dfk.inference.answers import answers_of
 
-    classifier = inference.load(options.model)
-    classifier.bounds(**_labelling(options))  # Before a cluster is started
-    _set_of(classifier, options)
+    # Before a cluster is started
+    answers_of(inference.load(options.model), coverage=options.coverage, **_labelling(options))
     with on_ray.cluster():
-        found = on_ray.score(
+        outcome = on_ray.score(
             options.model,
             options.images,
             options.output,
@@ -166,34 +164,24 @@ def _score_on_ray(options: argparse.Namespace) -> int:
             coverage=options.coverage,
             **_labelling(options),
         )
-    print(printable(f"{found.rows} rows in {options.output}"))
-    for example in found.examples:
+    print(printable(f"{outcome.rows} rows in {options.output}"))
+    for example in outcome.examples:
         print(printable(f"dfk: {example}"), file=sys.stderr)
-    return _summary({"all": found.rows, "bad": found.bad}, options)
-
-
-def _set_of(classifier, options: argparse.Namespace):
-    """What makes sets of probabilities, if they are asked for and the model can."""
-    if options.coverage is None:
-        return None
-    from dfk.evaluation import conformal
-
-    classifier.threshold(conformal.set_name(options.coverage))
-    return functools.partial(classifier.prediction_set, coverage=options.coverage)
+    return _summary({"all": outcome.rows, "bad": outcome.bad}, options)
 
 
 def _score(classifier, form, options, write: Callable[[str], None], file=None) -> int:
     """Writes a row per image as it is answered; returns the exit code."""
     from dfk.data import sources
-    from dfk.inference import rows
+    from dfk.inference.continued_file import without
     from dfk.system.progress import Bar
 
     counts = {"all": 0, "bad": 0}
     names: list[str] = []
 
     def images() -> Iterator:
-        found = sources.find(options.images)
-        for source in rows.without(found, _counted(file.rows(), counts)) if file else found:
+        given = sources.find(options.images)
+        for source in without(given, _counted(file.rows(), counts)) if file else given:
             names.append(source.name if file else shown(source.name, sys.stdout))
             yield source.image
 
@@ -207,7 +195,7 @@ def _score(classifier, form, options, write: Callable[[str], None], file=None) -
             write("".join(form.line(*row) for row in zip(names, batch, strict=False)))
             del names[: len(batch)]
             counts["all"] += len(batch)
-            counts["bad"] += sum(bool(found.error) for found in batch)
+            counts["bad"] += sum(bool(prediction.error) for prediction in batch)
             bar.update(len(batch))
     return _summary(counts, options)
 
@@ -219,7 +207,7 @@ def _labelling(options: argparse.Namespace) -> dict:
 def _counted(rows: Iterator, counts: dict[str, int]) -> Iterator:
     for row in rows:
         counts["all"] += 1
-        counts["bad"] += bool(row.error)
+        counts["bad"] += bool(row.prediction.error)
         yield row
 
 

@@ -102,6 +102,22 @@ def test_paths_from_stdin(model, images):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_it_needs_neither_plots_nor_reports_nor_heat_maps(model, images):
+    """In a process without matplotlib, which Keras itself imports where it is."""
+    program = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from dfk import cli; code = cli.main()\n"
+        "print(code, *(name for name in sys.modules if name.startswith('dfk.')))"
+    )
+    arguments = ["predict", model, str(images), "--format=json"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, env=ENV)
+    assert (done.returncode, done.stderr) == (0, b"")
+    code, *imported = done.stdout.decode().splitlines()[-1].split()
+    assert code == "0" and "dfk.inference.formats" in imported
+    unwanted = ("dfk.reports", "dfk.inference.explain", "dfk.inference.on_ray", "dfk.export")
+    assert not [name for name in imported if name.startswith(unwanted)]
+
+
 # Whatever may lie in a folder
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfk import cli
+from dfk import cli, inference
 from tests import corpus
 from tests.networks import save_tiny
 
@@ -26,6 +26,7 @@ import pyarrow.parquet  # noqa: E402
 
 from dfk.errors import UsageError  # noqa: E402
 from dfk.inference import on_ray  # noqa: E402
+from dfk.inference.on_ray import output_folder  # noqa: E402
 
 CLASSES = ("gan", "real life", "vae, large")
 
@@ -210,7 +211,7 @@ def test_files_of_both_kinds_are_refused(cluster, model, tmp_path, capsys):
 )
 def test_a_folder_of_others_keeps_what_it_has(name, content, message, tmp_path):
     (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_text(content)
-    with pytest.raises(UsageError, match=message), on_ray._begun(tmp_path, {"model": "x"}):
+    with pytest.raises(UsageError, match=message), output_folder.begun(tmp_path, {"model": "x"}):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert content is None or (tmp_path / name).read_text() == content
@@ -234,7 +235,7 @@ def test_classes_called_like_columns_get_others(tmp_path):
     columns = scorer({"path": np.array(["p", "q"]), "bytes": np.array([image, b""], object)})
     expected = ["path", "label", "confidence", *(f"{n} (class)" for n in names), "error"]
     assert list(columns) == expected
-    found, _ = on_ray.inference.loaded(str(path)).predict([image, image])
+    found, _ = inference.loaded(str(path)).predict([image, image])
     assert [columns[name][0] for name in expected][3:7] == [str(x) for x in found.probabilities]
     assert columns["label"].tolist() == [found.label, ""] and columns["error"][1]
 
@@ -246,7 +247,7 @@ def test_ray_only_options_need_ray(model, capsys):
 
 
 def test_another_call_into_the_same_folder_is_refused(cluster, model, folder, tmp_path, capsys):
-    on_ray._check_settings(tmp_path, {"form": "csv", "batch_size": 32})
+    output_folder.check_settings(tmp_path, {"form": "csv", "batch_size": 32})
     assert _predict(model, folder[0], tmp_path, "--batch_size=8") == 2
     assert "was begun with another model, form, batch_size" in capsys.readouterr().err
 

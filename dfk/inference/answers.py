@@ -1,0 +1,168 @@
+"""The columns of predict's answers: which there are, in which order, and what stands in each.
+
+All that writes answers takes its columns from here: CSV, JSON and the table of a terminal
+(`dfk.inference.formats`), and Ray's parts (`dfk.inference.on_ray`). A new column is an entry in
+`_columns`. No class may be called as a column is, so its name belongs into
+`dfk.runs.columns.RESERVED`, too.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dfk.errors import UsageError
+from dfk.evaluation import conformal
+from dfk.inference.cells import Cells, Number, NumberPerClass, OneClass, SeveralClasses
+from dfk.inference.classifier import Classifier, Prediction
+from dfk.runs.columns import CONFIDENCE, ERROR, LABEL, PATH, SET, unlike
+
+# From probabilities float32 [C]: to the label, as `Classifier.label_of`, and to the classes of a
+# set, as `Classifier.prediction_set`.
+LabelOf = Callable[[np.ndarray], str]
+SetOf = Callable[[np.ndarray], list[str]]
+
+PROBABILITIES = "probabilities"  # In JSON alone; elsewhere each class has a column.
+
+
+class Column(NamedTuple):
+    """A column, or one for each class, between the path of an image and its error.
+
+    Attributes:
+        name: as JSON has it.
+        cells: what it holds.
+        of: from a `Prediction` without an error to the value.
+        is_asked: whether this call has the column.
+    """
+
+    name: str
+    cells: Cells
+    of: Callable[[Prediction], Any]
+    is_asked: bool = True
+
+
+class Row(NamedTuple):
+    """What was written of an image, read again."""
+
+    path: str
+    prediction: Prediction
+
+
+def _columns(class_names: Sequence[str], set_of: SetOf | None) -> list[Column]:
+    """All columns that there may be between path and error, in their order."""
+    return [
+        Column(LABEL, OneClass(class_names), lambda answer: answer.label),
+        Column(CONFIDENCE, Number(), lambda answer: answer.probabilities.max()),
+        Column(PROBABILITIES, NumberPerClass(class_names), lambda answer: answer.probabilities),
+        Column(
+            SET,
+            SeveralClasses(class_names),
+            lambda answer: set_of(answer.probabilities),
+            is_asked=set_of is not None,
+        ),
+    ]
+
+
+class Answers:
+    """The columns of a model's answers, with the options of one call.
+
+    Attributes:
+        columns: those of this call, in their order; an image without an answer has none of them.
+        kinds: the kind of each cell between path and error.
+        heads: what stands above the cells: `path`, those of the columns, `error`.
+        unlike_heads: the same, each once: classes of older models may be called like columns.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        label_of: LabelOf,
+        set_of: SetOf | None = None,
+    ):
+        """Has the columns of a model with `class_names`.
+
+        Args:
+            label_of: what names an image by its probabilities.
+            set_of: what makes a set of them, if there are sets.
+        """
+        columns = _columns(class_names, set_of)
+        self.columns = [column for column in columns if column.is_asked]
+        self.kinds = [c.cells for c in self.columns for _ in c.cells.heads(c.name)]
+        self._classes, self._label_of = len(class_names), label_of
+        self.heads = self._heads(class_names)
+        fixed = [column.name for column in columns if column.name != PROBABILITIES]
+        self.unlike_heads = self._heads(unlike(class_names, [PATH, *fixed, ERROR]))
+
+    def _heads(self, class_names: Sequence[str]) -> list[str]:
+        heads = [
+            class_names if column.name == PROBABILITIES else column.cells.heads(column.name)
+            for column in self.columns
+        ]
+        return [PATH, *(head for some in heads for head in some), ERROR]
+
+    def flat(self, prediction: Prediction) -> list[Any]:
+        """The cells between path and error: texts and float32; all None without an answer."""
+        if prediction.error:
+            return [None] * len(self.kinds)
+        return [cell for c in self.columns for cell in c.cells.flat(c.of(prediction))]
+
+    def row(self, path: str, values: Sequence[Any], error: str) -> Row:
+        """The row that holds what was read, if a model with these options can have written it.
+
+        Args:
+            values: of the columns; of no interest beside an `error`.
+
+        Raises:
+            ValueError: if they contradict each other.
+            UsageError: if the label is one that other options, or another model, give.
+        """
+        if error:
+            return Row(path, Prediction("", 0.0, np.zeros(self._classes, np.float32), error))
+        read = dict(zip([column.name for column in self.columns], values, strict=True))
+        prediction = Prediction(**{k: v for k, v in read.items() if k in Prediction._fields})
+        for column in self.columns:
+            if not column.cells.agree(read[column.name], column.of(prediction)):
+                raise ValueError(f"the {column.name} of a row is not that of its probabilities")
+        row = Row(path, prediction._replace(confidence=float(prediction.confidence)))
+        now = prediction._replace(label=self._label_of(prediction.probabilities))
+        if now.label != prediction.label:
+            raise another_model(row, now)
+        return row
+
+
+def answers_of(
+    classifier: Classifier,
+    *,
+    coverage: float | None = None,
+    min_confidence: float = 0.0,
+    unknown: bool = False,
+) -> Answers:
+    """The columns of a loaded model's answers.
+
+    Args:
+        coverage: adds the column `set`, as `Classifier.prediction_set` takes it.
+        min_confidence, unknown: as of `Classifier.predict`.
+
+    Raises:
+        UsageError: if the model has no thresholds for it, or a class `unknown`.
+    """
+    bounds = classifier.bounds(min_confidence, unknown)
+    set_of = None
+    if coverage is not None:
+        classifier.threshold(conformal.set_name(coverage))
+        set_of = functools.partial(classifier.prediction_set, coverage=coverage)
+    label_of = functools.partial(classifier.label_of, bounds=bounds)
+    return Answers(classifier.class_names, label_of, set_of)
+
+
+def another_model(row: Row, now: Prediction) -> UsageError:
+    """Says that a model, or these options, answer otherwise than a row does that is there."""
+    before = row.prediction
+    return UsageError(
+        "the rows that are there were written by another model or --min_confidence (or "
+        f"--unknown): {row.path} was {before.label} ({before.confidence:.3f}), is now "
+        f"{now.label or now.error} ({now.confidence:.3f}). Choose another --output."
+    )

@@ -1,0 +1,160 @@
+"""Scores parts, one after the other: each is a job of Ray Data, with one model an actor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import ray
+from absl import logging
+
+from dfk import inference
+from dfk.data.sources import Unreadable
+from dfk.errors import DfkError
+from dfk.inference.answers import answers_of
+from dfk.inference.cells import Cells
+from dfk.inference.on_ray import output_folder
+from dfk.inference.on_ray.cluster import Pool, pool
+from dfk.inference.on_ray.inputs import parquet_files, parts_of
+from dfk.inference.on_ray.output_folder import Outcome
+from dfk.models import locate
+
+# Rows of a part: what a killed call scores once more, and as often actors load the model.
+PART_ROWS = 100_000
+# Of one task of Ray Data's, so that actors share a part.
+_BLOCK_ROWS = 1_000
+
+
+def score(
+    model: str,
+    inputs: Sequence[str],
+    output: Path,
+    *,
+    form: str = "parquet",
+    actors: int = 0,
+    batch_size: int = inference.BATCH_SIZE,
+    coverage: float | None = None,
+    part_rows: int = PART_ROWS,
+    **labelling: Any,
+) -> Outcome:
+    """Scores images into a folder of parts, or goes on where an earlier call had got to.
+
+    Args:
+        model: what `inference.load` takes; every machine of the cluster must see it there.
+        inputs: as `sources.find` takes them, and Parquet files with the columns `path` (string)
+            and `bytes` (binary, an image file); not both kinds.
+        output: the folder; rows are those of `dfk predict`.
+        form: `parquet` or `csv`.
+        actors: processes that hold a model; 0 for one per GPU, or per two CPUs without GPUs.
+        batch_size: images a call of the model, if alike.
+        coverage: adds a column `set`, as `Classifier.prediction_set` takes it.
+        part_rows: rows of a part.
+        labelling: `min_confidence` and `unknown`, as of `Classifier.predict`.
+
+    Raises:
+        UsageError: if the folder holds something else, or its record is damaged; if the inputs are
+            of both kinds.
+        DfkError: if there is no image, or a part came out with other rows than went in.
+    """
+    scorer = {
+        "model": os.path.abspath(model),
+        "form": form,
+        "batch_size": batch_size,
+        "coverage": coverage,
+        **labelling,
+    }
+    file = inference.find_model(locate.locate(model))
+    settings = {**scorer, "digest": output_folder.digest(file)}
+    settings["inputs"] = [os.path.abspath(x) for x in inputs]
+    given = parquet_files(inputs)
+    with output_folder.begun(output, settings):
+        parts = parts_of(inputs, given, output / output_folder.LIST, part_rows)
+        for number, files in enumerate(parts):
+            part = output / f"part-{number:05}"
+            if not part.is_dir():
+                logging.info("part %d of %d", number + 1, len(parts))
+                _score_part(files, part, form, pool(actors), scorer)
+        return output_folder.outcome_of(output, form)
+
+
+def _score_part(
+    files: Sequence[str], part: Path, form: str, pool: Pool, scorer: Mapping[str, Any]
+) -> None:
+    """Scores the rows of Parquet files into the folder `part`, which appears whole."""
+    ray.data.DataContext.get_current().enable_progress_bars = os.isatty(2)
+    rows = sum(pa.parquet.read_metadata(file).num_rows for file in files)
+    aside = part.with_name(f".{part.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    blocks = max(1, rows // _BLOCK_ROWS)
+    # A small file would be one block, and a block is for one actor.
+    listed = ray.data.read_parquet(list(files)).repartition(target_num_rows_per_block=_BLOCK_ROWS)
+    # Ray Data starts an actor that died anew, and gives its rows to another.
+    scored = listed.map_batches(
+        Scorer,
+        fn_constructor_kwargs={**scorer, "threads": pool.threads},
+        batch_size=4 * scorer["batch_size"],
+        compute=ray.data.ActorPoolStrategy(size=min(pool.actors, blocks)),
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus,
+    )
+    write = scored.write_parquet if form == "parquet" else scored.write_csv
+    write(os.fspath(aside))
+    written = output_folder.dataset(aside, form).count_rows()
+    if written != rows:
+        raise DfkError(f"{part}: {rows} images went in and {written} rows came out; try again")
+    aside.rename(part)
+
+
+class Scorer:
+    """What an actor holds: a model, and how its answers become columns."""
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        form: str,
+        coverage: float | None,
+        threads: int,
+        batch_size: int = inference.BATCH_SIZE,
+        **labelling: Any,
+    ):
+        import tensorflow as tf
+
+        # As many as it was given, not all that the machine has.
+        with contextlib.suppress(RuntimeError):  # TensorFlow is at work already, in a test.
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        self._predict = inference.make_predict_fn(model, batch_size=batch_size, **labelling)
+        # Of the same model, not of a second
+        self._answers = answers_of(inference.loaded(model), coverage=coverage, **labelling)
+        self._is_text = form == "csv"
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Rows of a list or of images' bytes -> rows of answers, as `dfk predict` gives them."""
+        predictions = self._predict(self._images(batch))
+        cells = zip(*map(self._answers.flat, predictions), strict=True)
+        columns = [
+            batch["path"],
+            *map(self._column, self._answers.kinds, cells),
+            np.array([prediction.error for prediction in predictions], object),
+        ]
+        return dict(zip(self._answers.unlike_heads, columns, strict=True))
+
+    @staticmethod
+    def _images(batch: Mapping[str, np.ndarray]) -> list[str | bytes]:
+        if "bytes" in batch:
+            return [x or b"" for x in batch["bytes"]]
+        rows = zip(batch["file"], batch["error"], strict=True)
+        return [Unreadable(error) if error else os.fsdecode(file) for file, error in rows]
+
+    def _column(self, kind: Cells, cells: Sequence[Any]) -> np.ndarray | pa.Array:
+        """Numbers, none where there is no answer; in CSV as the local command writes them."""
+        if kind.is_number and not self._is_text:
+            return pa.array(cells, pa.float32())
+        return np.array(["" if cell is None else str(cell) for cell in cells], object)
