@@ -34,7 +34,7 @@ def _train(experiments: list[config.Config]) -> None:
     experiments = training.check(experiments)
     for number, settings in enumerate(experiments, start=1):
         if len(experiments) > 1:
-            logging.info("%d of %d: %s", number, len(experiments), settings.experiment)
+            logging.info("%d of %d: %s", number, len(experiments), settings.run.experiment)
         training.run_checked(settings)
         if strategy.is_chief():
             output_dir = settings.run_dir.parent

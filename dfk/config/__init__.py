@@ -1,35 +1,22 @@
-"""Every knob once, and how flags become experiments."""
+"""Every knob once, in groups, and how flags become experiments."""
 
 from __future__ import annotations
 
 from dfk.config.checks import class_weights, weight_per_class
-from dfk.config.knobs import (
-    DEFAULTS,
-    ENSEMBLE_METHODS,
-    KNOBS,
-    MODELS,
-    NETWORKS,
-    OPTIMIZERS,
-    PRECISIONS,
-    STRATEGIES,
-    TRANSIENT,
-    Config,
-)
+from dfk.config.experiment import DEFAULTS, Config, every_knob, knobs_of
+from dfk.config.groups import STRATEGIES
+from dfk.config.options import OPTIONS
 from dfk.config.parsing import flags_help, parse, starts_from_run
 
 __all__ = [
     "DEFAULTS",
-    "ENSEMBLE_METHODS",
-    "KNOBS",
-    "MODELS",
-    "NETWORKS",
-    "OPTIMIZERS",
-    "PRECISIONS",
+    "OPTIONS",
     "STRATEGIES",
-    "TRANSIENT",
     "Config",
     "class_weights",
+    "every_knob",
     "flags_help",
+    "knobs_of",
     "parse",
     "starts_from_run",
     "weight_per_class",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dfk.config.knobs import KNOBS, Config
-from dfk.config.values import ClassWeight, shown
+from dfk.config.experiment import Config
+from dfk.config.values import ClassWeight, Name, shown
 from dfk.errors import UsageError
 
 
@@ -15,29 +15,23 @@ def check(config: Config) -> None:
     Raises:
         UsageError: naming them.
     """
-    if not config.data_dir:
+    if not config.data.data_dir:
         raise UsageError("--data_dir is missing: name the folder with your images, or `demo`")
-    _check_name(config)
-    if config.resume and config.overwrite:
+    _check_name(config.run.experiment)
+    if config.run.resume and config.run.overwrite:
         raise UsageError("--resume and --overwrite contradict each other")
-    if config.model == "ensemble" and not config.members:
-        raise UsageError("--members and --model=ensemble go together: name the runs to combine")
-    if config.image_size and config.train_crop > config.image_size:
-        raise UsageError(
-            f"--train_crop={config.train_crop} is larger than --image_size={config.image_size}"
-        )
-    if config.feature_draws and (config.data_service or config.strategy != "none"):
-        raise UsageError(
-            "--feature_draws: not with --strategy or --data_service, which make every batch anew"
-        )
+    size, crop = config.input.image_size, config.input.train_crop
+    if size and crop > size:
+        raise UsageError(f"--train_crop={crop} is larger than --image_size={size}")
+    config.options.check(config)
 
 
-def _check_name(config: Config) -> None:
+def _check_name(experiment: str) -> None:
     """A name may come from a flag file, a seed may have made it longer."""
     try:
-        KNOBS["experiment"]["kind"].read(config.experiment)
+        Name().read(experiment)
     except ValueError as error:
-        raise UsageError(f"--experiment={shown(config.experiment)}: {error}") from None
+        raise UsageError(f"--experiment={shown(experiment)}: {error}") from None
 
 
 def class_weights(config: Config) -> dict[str, float]:
@@ -46,7 +40,7 @@ def class_weights(config: Config) -> dict[str, float]:
     Raises:
         UsageError: for an item that is not class:weight.
     """
-    return dict(map(ClassWeight().read, config.class_weight))
+    return dict(map(ClassWeight().read, config.keras.class_weight))
 
 
 def weight_per_class(config: Config, class_names: Sequence[str]) -> list[float] | None:

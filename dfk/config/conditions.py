@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 if typing.TYPE_CHECKING:
-    from dfk.config.knobs import Config
+    from dfk.config.experiment import Config
 
 
 class Needs(NamedTuple):
@@ -24,23 +24,22 @@ class Needs(NamedTuple):
     text: str
 
 
-PLATEAU = Needs(("schedule",), lambda c: c.schedule == "plateau", "--schedule=plateau")
-SGD = Needs(("optimizer",), lambda c: c.optimizer == "sgd", "--optimizer=sgd")
-TEACHER = Needs(("teacher",), lambda c: bool(c.teacher), "--teacher")
+PLATEAU = Needs(("schedule",), lambda c: c.fit.schedule == "plateau", "--schedule=plateau")
+SGD = Needs(("optimizer",), lambda c: c.fit.optimizer == "sgd", "--optimizer=sgd")
+TEACHER = Needs(("teacher",), lambda c: bool(c.fit.teacher), "--teacher")
 BOTH_MIXES = Needs(
     ("mixup_alpha", "cutmix_alpha"),
-    lambda c: c.mixup_alpha > 0 and c.cutmix_alpha > 0,
+    lambda c: c.input.mixup_alpha > 0 and c.input.cutmix_alpha > 0,
     "--mixup_alpha and --cutmix_alpha",
 )
 GIVEN_WEIGHTS = Needs(
-    ("vgg16_weights",), lambda c: c.vgg16_weights != "none", "--vgg16_weights other than none"
+    ("vgg16_weights",),
+    lambda c: c.options.vgg16_weights != "none",
+    "--vgg16_weights other than none",
 )
 FIXED_FEATURES = Needs(
     ("vgg16_weights", "head_epochs", "mixup_alpha", "cutmix_alpha"),
-    lambda c: (
-        not (c.mixup_alpha or c.cutmix_alpha)
-        and (c.model == "rich" or (c.vgg16_weights != "none" and c.head_epochs > 0))
-    ),
+    lambda c: c.options.has_fixed_part and not (c.input.mixup_alpha or c.input.cutmix_alpha),
     "a part that stays fixed (VGG16's base needs --vgg16_weights and --head_epochs), and without "
     "--mixup_alpha and --cutmix_alpha",
 )

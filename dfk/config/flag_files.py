@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dfk.config.knobs import DEFAULTS, KNOBS
+from dfk.config.experiment import every_knob
 from dfk.config.values import FilePath, shown
 from dfk.errors import UsageError
 
@@ -99,15 +99,15 @@ def _split(word: _Word) -> tuple[str, str | None]:
         return name, "true"
     if _is_switch(name.removeprefix("no")) and not separator:
         return name.removeprefix("no"), "false"
-    if name not in KNOBS and name != "flagfile":
-        near = difflib.get_close_matches(name, KNOBS, n=1)
+    if name not in every_knob() and name != "flagfile":
+        near = difflib.get_close_matches(name, every_knob(), n=1)
         hint = f"; did you mean --{near[0]}?" if near else ""
         raise UsageError(f"{word.place}there is no flag --{shown(name)}{hint}")
     return name, text if separator else None
 
 
 def _is_switch(name: str) -> bool:
-    return isinstance(getattr(DEFAULTS, name, None), bool)
+    return any(knob.is_switch for knob in every_knob().get(name, ()))
 
 
 def _next(rest: Iterator[_Word], name: str, place: Place) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dfk.config import checks, flag_files
+from dfk.config.experiment import DEFAULTS, Config, every_knob, groups, knobs_of, seeded
 from dfk.config.flag_files import Given
-from dfk.config.knobs import DEFAULTS, KNOBS, MODELS, NETWORKS, Config, seeded
+from dfk.config.knobs import Knob, knobs_in
+from dfk.config.options import OPTIONS, VGG16, Ensemble, Network, Options
 from dfk.config.values import shown, write
 from dfk.errors import UsageError
 
@@ -34,14 +36,13 @@ def parse(arguments: Sequence[str]) -> list[Config]:
 
 
 def flags_help() -> str:
-    """The flags with what they may be, their defaults, and the models that have them."""
-    return "\n".join(map(_help, KNOBS))
+    """The flags in their groups, with what they may be, their defaults, and who has them."""
+    return "\n".join(map(_help_of_group, groups()))
 
 
 def starts_from_run(config: Config) -> bool:
     """Whether `--vgg16_weights` names a run."""
-    weights = config.vgg16_weights
-    return weights not in ("imagenet", "none") and Path(weights).suffix not in (".h5", ".keras")
+    return isinstance(config.options, VGG16) and config.options.starts_from_run
 
 
 def _experiments(
@@ -54,14 +55,17 @@ def _experiments(
         suites: the members that lead here, each within the one before.
     """
     given = {flag.name: flag for flag in flag_files.read(arguments)} | dict(beside)
-    config = Config(**{name: _value(flag) for name, flag in given.items()})
     if "suite" in given:
-        return _members(config, given, beside, suites)
-    name = config.experiment or flag_files.stem(arguments) or config.model
-    config = dataclasses.replace(config, experiment=name)
-    if config.seeds and "seed" in given and not _overruled("seed", ("seeds",), given):
+        return _members(given, beside, suites)
+    model = _value(given["model"]) if "model" in given else DEFAULTS.model
+    values = {name: _value(flag, model) for name, flag in given.items()}
+    has = knobs_of(model)
+    config = DEFAULTS.with_(**{name: v for name, v in values.items() if name in has})
+    name = config.run.experiment or flag_files.stem(arguments) or model
+    config = config.with_(experiment=name)
+    if config.run.seeds and "seed" in given and not _overruled("seed", ("seeds",), given):
         raise UsageError("--seed beside --seeds: one of them")
-    seeds = dict.fromkeys(map(int, config.seeds))
+    seeds = dict.fromkeys(map(int, config.run.seeds))
     configs = [_with_seed(config, seed) for seed in seeds] or [config]
     configs = [_settled(config, given, beside) for config in configs]
     for config in configs:
@@ -70,13 +74,13 @@ def _experiments(
 
 
 def _members(
-    config: Config,
     given: Mapping[str, Given],
     beside: Mapping[str, Given],
     suites: tuple[Path, ...],
 ) -> list[Config]:
     """The experiments of a suite."""
-    if not config.suite:
+    values = {name: _value(flag) for name, flag in given.items()}
+    if not values["suite"]:
         raise UsageError(f"{given['suite'].place}--suite: name a flag file, or several")
     for name in _ONE_EACH:
         if name in given:
@@ -90,17 +94,17 @@ def _members(
         if name != "suite"
     }
     configs = []
-    for member in config.suite:
+    for member in values["suite"]:
         where = f"{given['suite'].place}--suite={shown(member)}"
         path = flag_files.path_of(member, where)
         if path in suites:
             raise UsageError(f"{where}: this suite names itself")
         configs += _experiments([f"--flagfile={member}"], shared, (*suites, path))
-    names = [config.experiment for config in configs]
+    names = [config.run.experiment for config in configs]
     if len(set(names)) < len(names):
         raise UsageError(f"--suite: several experiments share a name: {', '.join(names)}")
     for name in shared.keys() - beside.keys():
-        if not any(name in config.own() for config in configs):
+        if not any(name in _names(config.own()) for config in configs):
             raise UsageError(f"{given[name].place}--{name}: no experiment of the suite has it")
     return configs
 
@@ -109,25 +113,32 @@ def _with_seed(config: Config, seed: int) -> Config:
     def of_this_seed(run: str) -> str:
         return run if "/" in run or not run else seeded(run, seed)
 
-    return dataclasses.replace(
-        config,
-        experiment=seeded(config.experiment, seed),
-        members=tuple(map(of_this_seed, config.members)),
-        teacher=of_this_seed(config.teacher),
-        vgg16_weights=of_this_seed(config.vgg16_weights)
-        if starts_from_run(config)
-        else config.vgg16_weights,
-        seed=seed,
-        seeds=(),
-    )
+    options = config.options
+    if isinstance(options, Ensemble):
+        config = config.with_(members=tuple(map(of_this_seed, options.members)))
+    if isinstance(options, VGG16) and options.starts_from_run:
+        config = config.with_(vgg16_weights=of_this_seed(options.vgg16_weights))
+    if isinstance(options, Network):
+        config = config.with_(teacher=of_this_seed(config.fit.teacher))
+    return config.with_(experiment=seeded(config.run.experiment, seed), seed=seed, seeds=())
 
 
-def _value(flag: Given):
-    """What the text of a flag says."""
-    try:
-        return KNOBS[flag.name]["kind"].read(flag.text)
-    except ValueError as error:
-        raise UsageError(f"{flag.place}--{flag.name}={shown(flag.text)}: {error}") from None
+def _value(flag: Given, model: str = "") -> Any:
+    """What the text of a flag says to a kind of model; without one, to any that has the knob.
+
+    Raises:
+        UsageError: if it may not.
+    """
+    knobs = every_knob()[flag.name]
+    if model and flag.name in knobs_of(model):
+        knobs = (knobs_of(model)[flag.name],)
+    wrong = None
+    for knob in knobs:
+        try:
+            return knob.value.read(flag.text)
+        except ValueError as error:
+            wrong = wrong or error
+    raise UsageError(f"{flag.place}--{flag.name}={shown(flag.text)}: {wrong}") from None
 
 
 def _settled(config: Config, given: Mapping[str, Given], beside: Mapping[str, Given]) -> Config:
@@ -136,17 +147,20 @@ def _settled(config: Config, given: Mapping[str, Given], beside: Mapping[str, Gi
     One is left aside where it stands beside a suite, in the file of a run, or in a file around
     which another flag has taken its effect.
     """
-    own = config.own()
+    has, own = knobs_of(config.model), _names(config.own())
     for name, flag in given.items():
         if name in own or name in beside or flag.place.of_run:
             continue
-        knob = KNOBS[name]
-        if config.model not in knob["of"]:
+        if name not in has:
             raise UsageError(f"{flag.place}--{name}: {_lack(name, config.model)}")
-        if not _overruled(name, knob["needs"].knobs, given):
-            raise UsageError(f"{flag.place}--{name}: it has no effect without {knob['needs'].text}")
-    rest = {name: getattr(DEFAULTS, name) for name in KNOBS if name not in own}
-    return dataclasses.replace(config, **rest)
+        needs = has[name].needs
+        if not _overruled(name, needs.knobs, given):
+            raise UsageError(f"{flag.place}--{name}: it has no effect without {needs.text}")
+    return config.with_(**{name: has[name].default for name in has.keys() - own})
+
+
+def _names(knobs: Iterable[Knob]) -> set[str]:
+    return {knob.name for knob in knobs}
 
 
 def _overruled(name: str, by: Sequence[str], given: Mapping[str, Given]) -> bool:
@@ -157,27 +171,33 @@ def _overruled(name: str, by: Sequence[str], given: Mapping[str, Given]) -> bool
 
 def _lack(name: str, model: str) -> str:
     """Why a model has no such knob, and which it has."""
-    of = KNOBS[name]["of"]
-    if KNOBS[name]["lack"]:
-        return f"{KNOBS[name]['lack']}, --model={model} is none"
-    # Those that distinguish it: not what all models, or all networks, have.
-    common = NETWORKS if model in NETWORKS else MODELS
-    has = [
-        f"--{n}" for n, k in KNOBS.items() if model in k["of"] and not set(common) <= set(k["of"])
-    ]
+    (knob, *_) = every_knob()[name]
+    if knob.lack:
+        return f"{knob.lack}, --model={model} is none"
+    of = [other for other in OPTIONS if name in knobs_of(other)]
+    has = [f"--{name}" for name in _distinguishing(model)]
     its_own = f"; it has {', '.join(has)}" if has else ""
     return (
         f"--model={model} has none, {' and '.join(of)} {'has' if len(of) == 1 else 'have'}{its_own}"
     )
 
 
-def _help(name: str) -> str:
-    knob, default = KNOBS[name], getattr(DEFAULTS, name)
-    flag = f"--[no]{name}" if isinstance(default, bool) else f"--{name}"
-    lines = [knob["help"], f"({knob['kind'].allowed}; default: {write(default) or 'none'})"]
-    of = [] if knob["of"] == MODELS else [", ".join(knob["of"])]
-    needs = [f"with {knob['needs'].text}"] if knob["needs"] else []
-    if of or needs:
-        lines.append(f"[{'; '.join(of + needs)}]")
+def _distinguishing(model: str) -> list[str]:
+    """The knobs of a kind of model but for what all kinds, or all networks, have."""
+    alike = Network if issubclass(OPTIONS[model], Network) else Options
+    common = [knobs_of(other).keys() for other in OPTIONS if issubclass(OPTIONS[other], alike)]
+    return [name for name in knobs_of(model) if not all(name in names for names in common)]
+
+
+def _help_of_group(title: str) -> str:
+    group, models = groups()[title]
+    of = "" if len(models) in (1, len(OPTIONS)) else f" ({', '.join(models)})"
+    return "\n".join([f"\n{title}{of}:", *map(_help, knobs_in(group))])
+
+
+def _help(knob: Knob) -> str:
+    flag = f"--[no]{knob.name}" if knob.is_switch else f"--{knob.name}"
+    lines = [knob.help, f"({knob.value.allowed}; default: {write(knob.default) or 'none'})"]
+    lines += [f"[with {knob.needs.text}]"] if knob.needs else []
     text = "\n".join(textwrap.fill(line, 92) for line in lines)
     return f"  {flag}\n{textwrap.indent(text, '      ')}"

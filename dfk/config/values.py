@@ -1,4 +1,4 @@
-"""What the text of a flag may say: each kind of value reads text, and says what it allows."""
+"""What the text of a flag may say: each kind of value reads it, and says what it allows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROOM = 55
 _SHOWN = 200
 
 
-class Kind(Protocol):
+class Value(Protocol):
     """A kind of value."""
 
     allowed: str
@@ -153,7 +153,7 @@ class Several:
 
     def __init__(
         self,
-        item: Kind,
+        item: Value,
         allowed: str = "",
         *,
         count: int | None = None,

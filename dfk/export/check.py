@@ -29,7 +29,7 @@ def examples(run_dir: Path | None) -> list[bytes]:
 
 def _own_images(run_dir: Path) -> list[bytes]:
     try:
-        data_dir = config.parse([f"--flagfile={run_dir / runs.FLAGS}"])[0].data_dir
+        data_dir = config.parse([f"--flagfile={run_dir / runs.FLAGS}"])[0].data.data_dir
         split = catalog.read(data_dir).splits["validation"]
         step = max(1, len(split) // _OWN)
         return [path.read_bytes() for path in split.paths[::step][:_OWN]]

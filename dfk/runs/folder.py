@@ -15,7 +15,7 @@ from typing import Any
 from absl import logging
 
 import dfk
-from dfk.config import DEFAULTS, KNOBS, TRANSIENT, Config
+from dfk.config import Config
 from dfk.config.values import split, write
 from dfk.errors import DfkError, UsageError
 from dfk.runs import ownership, records
@@ -71,8 +71,8 @@ def finished(run_dir: Path) -> dict[str, Any] | None:
 def folder(config: Config) -> Path:
     """Where the work on a run is done: beside the run that it is to replace, if there is one."""
     aside = _aside(config.run_dir)
-    goes_on = config.resume and is_run(aside) and not _other_flags(aside, config)
-    begins = config.overwrite and is_run(aside)
+    goes_on = config.run.resume and is_run(aside) and not _other_flags(aside, config)
+    begins = config.run.overwrite and is_run(aside)
     return aside if goes_on or begins else config.run_dir
 
 
@@ -100,9 +100,9 @@ def check(config: Config) -> None:
     work = folder(config)
     if not is_run(run_dir) and work == run_dir:
         return
-    if config.overwrite:
+    if config.run.overwrite:
         _check_replaceable(run_dir)
-    elif config.resume:
+    elif config.run.resume:
         _check_resumable(work, config)
     else:
         raise UsageError(
@@ -172,7 +172,7 @@ def prepared(config: Config, environment: dict[str, Any]) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         if run_dir.exists():
             stack.enter_context(locked(run_dir))
-        if config.overwrite:
+        if config.run.overwrite:
             _begin_aside(run_dir)
         work = folder(config)
         there = work.exists()
@@ -233,7 +233,7 @@ def _check_environment(work: Path, config: Config, environment: dict[str, Any]) 
     before = records.read(work / ENVIRONMENT, records.ENVIRONMENT)["data"]["fingerprint"]
     if before != environment["data"]["fingerprint"]:
         raise UsageError(
-            f"the images in {config.data_dir} have changed since {work} was started; "
+            f"the images in {config.data.data_dir} have changed since {work} was started; "
             "--overwrite starts it anew"
         )
 
@@ -359,11 +359,12 @@ def _difference(before: str, config: Config) -> str:
     Nor is a flag that dfk did not have yet when the run was started, if it has its default now;
     nor one without effect, which earlier versions wrote down, too.
     """
-    defaults = {f"--{name}": write(getattr(DEFAULTS, name)) for name in KNOBS}
+    recorded = config.recorded()
+    defaults = {f"--{name}": write(knob.default) for name, knob in recorded.items()}
     old, new = ({**defaults, **_values(flags)} for flags in (before, config.to_flags()))
     return "\n".join(
         f"  {flag}={old[flag]} then, {new[flag]} now"
-        for flag in sorted(f"--{name}" for name in config.own() if name not in TRANSIENT)
+        for flag in sorted(defaults)
         if flag != "--output_dir" and old[flag] != new[flag]
     )
 

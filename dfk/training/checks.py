@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +40,7 @@ def check(configs: Sequence[Config]) -> list[Config]:
     for config in resolved:
         check_folder(config)
         _check_source_is_another(config)
-        if not (config.resume and runs.finished(runs.folder(config))):
+        if not (config.run.resume and runs.finished(runs.folder(config))):
             _check_one(config, upcoming)
         upcoming[config.run_dir] = config.model
     return resolved
@@ -76,35 +75,40 @@ def check_data(config: Config, data: Catalog) -> None:
 
 def _resolved(config: Config) -> Config:
     """With what the flags leave to the machine and the folder: `config.flags` repeats the run."""
-    return dataclasses.replace(
-        config,
-        precision=hardware.resolve_precision(config.precision),
-        augment=augment.expand(config.augment),
-        members=tuple(fitting.run_path(config, member) for member in config.members),
-        teacher=config.teacher and fitting.run_path(config, config.teacher),
-        vgg16_weights=fitting.weights_path(config),
-    )
+    if config.model in models.BUILDERS:
+        config = config.with_(
+            precision=hardware.resolve_precision(config.fit.precision),
+            augment=augment.expand(config.input.augment),
+            teacher=config.fit.teacher and fitting.run_path(config, config.fit.teacher),
+        )
+    if config.model == "vgg16":
+        config = config.with_(vgg16_weights=fitting.weights_path(config))
+    if config.model == "ensemble":
+        paths = (fitting.run_path(config, member) for member in config.options.members)
+        config = config.with_(members=tuple(paths))
+    return config
 
 
 def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
-    augment.parse(config.augment)
+    augment.parse(config.input.augment)
     if config.model in models.BUILDERS:
-        jax_devices.check(config.batch_size)
+        jax_devices.check(config.keras.batch_size)
         check_sides(config)
-    if config.export and backend.on_jax():
+    if config.keras.export and backend.on_jax():
         raise UsageError(
             "--export: TF Serving's models are written by TensorFlow; train without it, "
             "then `dfk export RUN` without KERAS_BACKEND=jax"
         )
-    if config.data_service:
-        service.check(config.data_service)
-    if config.exclude_class:
-        excluded_class.check(catalog.read(data_folder(config.data_dir)), config.exclude_class)
+    if config.input.data_service:
+        service.check(config.input.data_service)
+    if config.data.exclude_class:
+        there = catalog.read(data_folder(config.data.data_dir))
+        excluded_class.check(there, config.data.exclude_class)
     if config.model == "vgg16":
         _check_weights(config, upcoming)
     if config.model == "ensemble":
-        _check_members([Path(member) for member in config.members], upcoming)
-    if config.teacher:
+        _check_members([Path(member) for member in config.options.members], upcoming)
+    if config.fit.teacher:
         _check_teacher(config, upcoming)
 
 
@@ -114,9 +118,11 @@ def check_sides(config: Config) -> None:
     Raises:
         UsageError: naming the least one.
     """
-    sides = [side for side in (config.image_size, config.train_crop) if side]
+    sides = [side for side in (config.input.image_size, config.input.train_crop) if side]
     if sides:
-        alone = dataclasses.replace(config, teacher="", vgg16_weights="none")
+        alone = config.with_(teacher="")
+        if config.model == "vgg16":
+            alone = alone.with_(vgg16_weights="none")
         needed = smallest_image(alone, ("a", "b"))
         _check_smallest(config, min(sides), needed)
 
@@ -132,21 +138,19 @@ def _check_smallest(config: Config, side: int, needed: int) -> None:
 def _check_source_is_another(config: Config) -> None:
     """Refuses a run that is made from itself: what it learns from must be there before it."""
     run_dir = config.run_dir.resolve()
-    weights = config.vgg16_weights if config.model == "vgg16" else ""
-    sources = [("members", member) for member in config.members]
-    sources += [("teacher", config.teacher), ("vgg16_weights", weights)]
-    for flag, source in sources:
+    teacher = [("teacher", config.fit.teacher)] if config.fit.teacher else []
+    for flag, source in [*config.options.sources(), *teacher]:
         path = Path(source).resolve()
-        if source not in ("", "imagenet", "none") and run_dir in (path, *path.parents):
+        if run_dir in (path, *path.parents):
             raise UsageError(f"--{flag}: {source} is what this run makes; name another run")
 
 
 def _check_weights(config: Config, upcoming: Mapping[Path, str]) -> None:
-    start = Path(config.vgg16_weights)
+    start = Path(config.options.vgg16_weights)
     if (kind := upcoming.get(start.parent, "vgg16")) != "vgg16":
         raise UsageError(f"--vgg16_weights: {start.parent} is a run of --model={kind}")
-    if start.parent in upcoming or models.check_weights(config.vgg16_weights):
-        models.set_trainable_from(models.VGG16(), config.fine_tune_from)
+    if start.parent in upcoming or models.check_weights(config.options.vgg16_weights):
+        models.set_trainable_from(models.VGG16(), config.options.fine_tune_from)
 
 
 def _check_members(paths: Sequence[Path], upcoming: Mapping[Path, str]) -> None:
@@ -160,9 +164,9 @@ def _check_members(paths: Sequence[Path], upcoming: Mapping[Path, str]) -> None:
 
 
 def _check_teacher(config: Config, upcoming: Mapping[Path, str]) -> None:
-    if config.strategy == strategy.MULTI_WORKER:
+    if config.fit.strategy == strategy.MULTI_WORKER:
         raise UsageError("--teacher: not with --strategy=multi_worker, whose loop has no teacher")
-    path = Path(config.teacher)
+    path = Path(config.fit.teacher)
     if upcoming.get(path) in models.PENALTY:
         raise UsageError(models.NO_SVM.format(path))
     if path not in upcoming:
@@ -174,9 +178,9 @@ def _check_sizes(config: Config, data: Catalog) -> None:
     shapes = {image.shape[:2] for split in data.splits.values() for image in split.images}
     smallest = min(map(min, shapes))
     needed = smallest_image(config, data.class_names)
-    resized = config.image_size if config.model in models.BUILDERS else 0
+    resized = config.input.image_size if config.model in models.BUILDERS else 0
     side = resized or smallest
-    _check_smallest(config, min(side, config.train_crop or side), needed)
+    _check_smallest(config, min(side, config.input.train_crop or side), needed)
     if config.model == "svm" and len(shapes) > 1:
         sizes = ", ".join(f"{width}x{height}" for height, width in sorted(shapes)[:5])
         raise UsageError(
@@ -189,10 +193,11 @@ def smallest_image(config: Config, class_names: tuple[str, ...]) -> int:
     """The least pixels a side of what enters the model of `config`, a member or a teacher of it."""
     if config.model == "svm_forensic":
         return forensic.SMALLEST_IMAGE
-    runs_seen = [*config.members, *filter(None, [config.teacher])]
-    seen = [models.load_member(run) for run in runs_seen]
+    seen = [models.load_member(config.fit.teacher)] if config.fit.teacher else []
+    if config.model == "ensemble":
+        seen += map(models.load_member, config.options.members)
     if config.model in models.BUILDERS:
-        native = dataclasses.replace(config, image_size=0)
+        native = config.with_(image_size=0)
         seen.append(fitting.build(native, class_names, precision="float32"))
     return max(map(models.smallest_image, seen), default=1)
 

@@ -49,7 +49,7 @@ def run_checked(config: Config) -> dict[str, Any]:
 def _work(config: Config) -> dict[str, Any]:
     if not strategy.is_chief():
         return _work_for_the_chief(config)
-    if config.resume and (result := runs.finished(runs.folder(config))):
+    if config.run.resume and (result := runs.finished(runs.folder(config))):
         logging.info("%s is finished.", config.run_dir)
         with runs.locked(config.run_dir):
             runs.tidy(config.run_dir)
@@ -59,7 +59,7 @@ def _work(config: Config) -> dict[str, Any]:
         with runs.prepared(config, runs.environment(_describe(config, data))) as folder:
             result = _report(config, data, fitting.fit(config, data), folder)
     # After the metrics: they stand, whatever becomes of this; and --resume makes up for it.
-    if config.export:
+    if config.keras.export:
         _export(config)
     return result
 
@@ -67,7 +67,7 @@ def _work(config: Config) -> dict[str, Any]:
 def _work_for_the_chief(config: Config) -> dict[str, Any]:
     """What a worker does that is not the first: it trains with the others, and leaves nothing."""
     networks = config.model in models.BUILDERS
-    if networks and not (config.resume and runs.finished(runs.folder(config))):
+    if networks and not (config.run.resume and runs.finished(runs.folder(config))):
         fitting.fit(config, load_data(config))
     return {}
 
@@ -83,22 +83,23 @@ def _export(config: Config) -> None:
 
 
 def load_data(config: Config) -> Catalog:
-    """Reads and decodes the images of `config.data_dir` and sets the holdout aside.
+    """Reads and decodes the images of `--data_dir` and sets the holdout aside.
 
     Raises:
         DataError: naming everything that is wrong.
     """
-    data = catalog.read(data_folder(config.data_dir))
-    if config.limit:
-        data = catalog.limit(data, config.limit)
+    data = catalog.read(data_folder(config.data.data_dir))
+    if config.data.limit:
+        data = catalog.limit(data, config.data.limit)
     data = images.load(
         data,
-        on_bad_image=config.on_bad_image,
-        cache_gib=config.cache_gib,
+        on_bad_image=config.data.on_bad_image,
+        cache_gib=config.data.cache_gib,
         spill_dir=files.cache_dir(),
     )
     data = catalog.set_aside(data)
-    return excluded_class.leave_out(data, config.exclude_class) if config.exclude_class else data
+    excluded = config.data.exclude_class
+    return excluded_class.leave_out(data, excluded) if excluded else data
 
 
 def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dict[str, Any]:
@@ -116,15 +117,15 @@ def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dic
             split,
             probabilities,
             data.class_names,
-            experiment=config.experiment,
+            experiment=config.run.experiment,
             model=config.model,
-            data_dir=config.data_dir,
+            data_dir=config.data.data_dir,
             name=REPORTED,
             temperature=fitted.temperature,
             thresholds=fitted.thresholds,
         ),
         **_open_set(config, data, fitted, probabilities),
-        "seed": config.seed,
+        "seed": config.run.seed,
         "parameters": fitted.parameters,
         "epochs": fitted.epochs,
         "members": fitted.members,
@@ -141,7 +142,7 @@ def _open_set(
     config: Config, data: Catalog, fitted: Fitted, probabilities: np.ndarray
 ) -> dict[str, Any]:
     """How well the model tells images of the class that was left out from those it reports."""
-    if not config.exclude_class:
+    if not config.data.exclude_class:
         return {}
     known, others = data.splits[REPORTED], data.splits[excluded_class.SPLIT]
     scores = [
@@ -150,13 +151,13 @@ def _open_set(
     ]
     correct = probabilities.argmax(axis=1) == known.labels
     found = open_set.measure(*scores, correct, fitted.thresholds[conformal.UNKNOWN])
-    return {"open_set": {"excluded": config.exclude_class, **found}}
+    return {"open_set": {"excluded": config.data.exclude_class, **found}}
 
 
 def _describe(config: Config, data: Catalog) -> dict[str, Any]:
     """What `environment.json` says of the images."""
     return {
-        "data_dir": config.data_dir,
+        "data_dir": config.data.data_dir,
         "fingerprint": data.fingerprint,
         "class_names": list(data.class_names),
         "images": {name: len(split) for name, split in data.splits.items()},

@@ -36,9 +36,9 @@ def stay_the_same(config: Config) -> bool:
     strategy or a data service would have to be given the features, so there they are not
     computed ahead.
     """
-    drawn = (config.augment or config.train_crop) and not config.feature_draws
-    drawn = drawn or config.cutmix_alpha or config.mixup_alpha
-    return not drawn and config.strategy == strategy.NONE and not config.data_service
+    drawn = (config.input.augment or config.input.train_crop) and not config.options.feature_draws
+    drawn = drawn or config.input.cutmix_alpha or config.input.mixup_alpha
+    return not drawn and config.fit.strategy == strategy.NONE and not config.input.data_service
 
 
 def head_of(model: keras.Model, *, answers: int = 0) -> keras.Model:
@@ -77,7 +77,7 @@ def of_images(
 
     Returns:
         The catalog with features float32 [1, 1, D + answers] in place of images, those of train
-        `1 + config.feature_draws` times, and the settings that feed them to `head_of(model)`:
+        `1 + feature_draws` times, and the settings that feed them to `head_of(model)`:
         no resizing, and nothing more to draw. What the teacher answers to the image as it was
         drawn stands behind its features.
 
@@ -94,15 +94,15 @@ def of_images(
     base = _fixed(network, teacher)
     extractor = keras.Model(images, base(x))
     # Ahead of the others, since these may be refused.
-    drawn = [_drawn(config, data, base)] if config.feature_draws else []
+    drawn = [_drawn(config, data, base)] if config.options.feature_draws else []
     splits = {}
     for name in _SPLITS:
         split = data.splits[name]
         bar = f"features of {name}"
-        features = predict(extractor, split, batch_size=config.batch_size, progress=bar)
+        features = predict(extractor, split, batch_size=config.keras.batch_size, progress=bar)
         splits[name] = dataclasses.replace(split, images=_as_images(features))
     splits["train"] = _joined(splits["train"], *drawn)
-    plain = dataclasses.replace(config, image_size=0, augment=(), train_crop=0)
+    plain = config.with_(image_size=0, augment=(), train_crop=0)
     return plain, dataclasses.replace(data, splits=splits)
 
 
@@ -120,7 +120,8 @@ def _as_images(features: np.ndarray) -> list[np.ndarray]:
 
 
 def _check_features_fit(config: Config, data: Catalog, width: int) -> None:
-    images = len(data.splits["train"]) * (1 + config.feature_draws) + len(data.splits["holdout"])
+    draws = 1 + config.options.feature_draws
+    images = len(data.splits["train"]) * draws + len(data.splits["holdout"])
     needed, there = 4 * images * width, hardware.available_bytes()
     if needed > there / 2:
         raise UsageError(
@@ -130,17 +131,17 @@ def _check_features_fit(config: Config, data: Catalog, width: int) -> None:
 
 
 def _drawn(config: Config, data: Catalog, base: keras.Model) -> Split:
-    """Features of the training images, augmented and cropped `config.feature_draws` times."""
+    """Features of the training images, augmented and cropped `feature_draws` times."""
     dataset = make_dataset(
         split=data.splits["train"],
         classes=len(data.class_names),
-        batch_size=config.batch_size,
-        image_size=config.image_size,
+        batch_size=config.keras.batch_size,
+        image_size=config.input.image_size,
         training=True,
-        augmentations=augment.parse(config.augment),
-        crop=config.train_crop,
-        seed=config.seed,
-        epochs=config.feature_draws,
+        augmentations=augment.parse(config.input.augment),
+        crop=config.input.train_crop,
+        seed=config.run.seed,
+        epochs=config.options.feature_draws,
     )
     features, labels = [], []
     for images, one_hot in Bar(dataset, desc="features of draws", unit=" batches"):

@@ -71,7 +71,7 @@ def fit(config: Config, data: Catalog) -> Fitted:
     kinds = {"ensemble": _fit_ensemble} | dict.fromkeys(models.PENALTY, _fit_svm)
     fitted = kinds.get(config.model, _fit_network)(config, data)
     labels = data.splits["holdout"].labels
-    thresholds = conformal.choose(fitted.holdout, labels, config.false_alarm_rate)
+    thresholds = conformal.choose(fitted.holdout, labels, config.run.false_alarm_rate)
     return fitted._replace(thresholds=thresholds)
 
 
@@ -86,12 +86,12 @@ def build(
 
     It has the weights that training starts with if it is to be `pretrained`.
     """
-    side = config.image_size or None
+    side = config.input.image_size or None
     common = {
         "input_shape": (side, side, 3),
         "classes": len(class_names),
         "class_names": class_names,
-        "seed": config.seed,
+        "seed": config.run.seed,
         "dtype": precision,
     }
     return models.BUILDERS[config.model](**_own(config, pretrained), **common)
@@ -100,27 +100,28 @@ def build(
 def _own(config: Config, pretrained: bool) -> dict[str, Any]:
     """The arguments that only this model has."""
     if config.model == "vgg16":
-        file = models.check_weights(config.vgg16_weights)
+        file = models.check_weights(config.options.vgg16_weights)
         return {
             "weights": file if pretrained else None,
             "batch_norm": models.has_batch_norm(file),
         }
     if config.model == "residual":
-        return {"filters": tuple(map(int, config.filters)), "high_pass": config.high_pass}
+        options = config.options
+        return {"filters": tuple(map(int, options.filters)), "high_pass": options.high_pass}
     if config.model == "rich":
         return {}
     return {
-        "dropout": tuple(map(float, config.dropout)),
-        "input_range": tuple(map(float, config.input_range)),
+        "dropout": tuple(map(float, config.options.dropout)),
+        "input_range": tuple(map(float, config.options.input_range)),
     }
 
 
 def _fit_network(config: Config, data: Catalog) -> Fitted:
     jax_devices.use_all()
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(config.run.seed)
     with strategy.scope(config):
-        trained = build(config, data.class_names, precision=config.precision, pretrained=True)
-    if config.strategy != strategy.NONE:
+        trained = build(config, data.class_names, precision=config.fit.precision, pretrained=True)
+    if config.fit.strategy != strategy.NONE:
         strategy.synchronize(models.network_of(trained))
     saved = phases.fit_phases(config, data, trained)
     if strategy.workers()[1] > 1:
@@ -131,7 +132,7 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
     return _fitted(
         config,
         model,
-        logits=lambda split: predict(logits, split, batch_size=config.batch_size),
+        logits=lambda split: predict(logits, split, batch_size=config.keras.batch_size),
         holdout=holdout,
         epochs=saved.epochs,
         images=len(data.splits["train"]),
@@ -141,7 +142,7 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
 
 def _fitted(config: Config, model: keras.Model, **more: Any) -> Fitted:
     return Fitted(
-        predict=lambda split: predict(model, split, batch_size=config.batch_size),
+        predict=lambda split: predict(model, split, batch_size=config.keras.batch_size),
         save=lambda path, thresholds: _save(model, path, thresholds),
         file=runs.MODEL,
         parameters=model.count_params(),
@@ -160,7 +161,7 @@ def _calibrated(
     """
     holdout = data.splits["holdout"]
     logits_model = models.logits_of(model)
-    logits = predict(logits_model, holdout, batch_size=config.batch_size)
+    logits = predict(logits_model, holdout, batch_size=config.keras.batch_size)
     temperature = fit_temperature(logits, holdout.labels)
     models.set_temperature(model, temperature)
     return logits_model, softmax(logits / temperature, axis=1).astype(np.float32)
@@ -205,7 +206,7 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
     began = time.monotonic()
     model = ensemble(config, data)
     answers = [
-        predict(member, holdout, batch_size=config.batch_size)
+        predict(member, holdout, batch_size=config.keras.batch_size)
         for member in models.members_of(model)
     ]
     weights = weight_per_class(config, data.class_names)
@@ -213,8 +214,8 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
         model, answers, holdout.labels, class_weight=dict(enumerate(weights or ()))
     )
     member_weights = models.member_weights_of(model).values()
-    names = [os.path.basename(member) for member in config.members]
-    names = names if len(set(names)) == len(names) else config.members
+    names = [os.path.basename(member) for member in config.options.members]
+    names = names if len(set(names)) == len(names) else config.options.members
     return _fitted(
         config,
         model,
@@ -233,7 +234,8 @@ def ensemble(config: Config, data: Catalog) -> keras.Model:
     Raises:
         UsageError: if they cannot be combined, or know other classes than the data has.
     """
-    model = models.Ensemble(config.members, method=config.method, seed=config.seed)
+    options = config.options
+    model = models.Ensemble(options.members, method=options.method, seed=config.run.seed)
     if models.class_names_of(model) != data.class_names:
         raise UsageError(
             f"the members know the classes {', '.join(models.class_names_of(model))}; the data "
@@ -245,10 +247,10 @@ def ensemble(config: Config, data: Catalog) -> keras.Model:
 def weights_path(config: Config) -> str:
     """What `--vgg16_weights` means, with the model's file for a run."""
     if not starts_from_run(config):
-        return config.vgg16_weights
-    return os.path.join(run_path(config, config.vgg16_weights), runs.MODEL)
+        return config.options.vgg16_weights
+    return os.path.join(run_path(config, config.options.vgg16_weights), runs.MODEL)
 
 
 def run_path(config: Config, run: str) -> str:
     """The path that a member, a teacher or a start means: a bare name is a run beside this one."""
-    return run if "/" in run else os.path.join(config.output_dir, run)
+    return run if "/" in run else os.path.join(config.run.output_dir, run)

@@ -40,11 +40,12 @@ class Phase(NamedTuple):
 
 def _phases(config: Config) -> list[Phase]:
     """VGG16 with given weights trains its head first; everything else trains at once."""
-    whole = Phase(config.epochs, "block1", config.learning_rate)
-    if config.model != "vgg16" or config.vgg16_weights == "none":
+    whole = Phase(config.fit.epochs, "block1", config.fit.learning_rate)
+    if config.model != "vgg16" or config.options.vgg16_weights == "none":
         return [whole]
-    head = Phase(min(config.head_epochs, config.epochs), "", config.learning_rate)
-    rest = Phase(config.epochs, config.fine_tune_from, config.fine_tune_learning_rate)
+    own = config.options
+    head = Phase(min(own.head_epochs, config.fit.epochs), "", config.fit.learning_rate)
+    rest = Phase(config.fit.epochs, own.fine_tune_from, own.fine_tune_learning_rate)
     # Either may have no epoch to train.
     return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
 
@@ -94,10 +95,10 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
 
 
 def _teacher(config: Config, data: Catalog) -> keras.Model | None:
-    if not config.teacher:
+    if not config.fit.teacher:
         return None
     with strategy.scope(config):
-        return distillation.load_teacher(config.teacher, data.class_names)
+        return distillation.load_teacher(config.fit.teacher, data.class_names)
 
 
 def _with_teacher(
@@ -109,7 +110,7 @@ def _with_teacher(
     if teacher is None:
         return fitted
     heard = features.answers_of(fitted, answers) if ahead else teacher
-    return distillation.Student(fitted, heard, config.teacher_share)
+    return distillation.Student(fitted, heard, config.fit.teacher_share)
 
 
 def _fit_phase(
@@ -123,7 +124,7 @@ def _fit_phase(
     """Runs Keras' `fit` for the epochs of a phase that are left."""
     first_epoch = checkpoint.saved.epochs
     if first_epoch:
-        logging.info("Continuing after epoch %d of %d.", first_epoch, config.epochs)
+        logging.info("Continuing after epoch %d of %d.", first_epoch, config.fit.epochs)
     plain, holdout = _datasets(config, data)
     with strategy.scope(config):
         network.compile(
@@ -134,22 +135,22 @@ def _fit_phase(
         # The checkpoint fills its variables before a step would make them.
         network.optimizer.build(network.trainable_variables)
     checkpoint.check(network, network.optimizer)
-    steps = steps_per_epoch(len(data.splits["train"]), config.batch_size)
+    steps = steps_per_epoch(len(data.splits["train"]), config.keras.batch_size)
     callbacks = [
         StopAtNaN(),
         *policies,
-        RefreshStatistics(plain.take(_REFRESH_STEPS), averaged=bool(config.ema)),
+        RefreshStatistics(plain.take(_REFRESH_STEPS), averaged=bool(config.fit.ema)),
         *_monitors(config, first_epoch, steps),
         checkpoint,
     ]
     training = functools.partial(_training, config, data, first_epoch, phase.until)
-    if config.strategy == strategy.MULTI_WORKER:
+    if config.fit.strategy == strategy.MULTI_WORKER:
         multi_worker.fit(
             network,
             training,
             holdout,
             strategy=strategy.of(config),
-            batch_size=min(config.batch_size, len(data.splits["train"])),
+            batch_size=min(config.keras.batch_size, len(data.splits["train"])),
             first_epoch=first_epoch,
             epochs=phase.until,
             steps=steps,
@@ -174,7 +175,7 @@ def _monitors(config: Config, first_epoch: int, steps: int) -> list[keras.callba
         return []
     return [
         TensorBoard(runs.folder(config) / runs.TENSORBOARD, write_graph=False),
-        Progress(first_epoch=first_epoch, epochs=config.epochs, steps=steps),
+        Progress(first_epoch=first_epoch, epochs=config.fit.epochs, steps=steps),
     ]
 
 
@@ -189,11 +190,11 @@ def _training(
     return make_dataset(
         mixer=_mixer(config),
         class_weight=weight_per_class(config, data.class_names),
-        balanced=config.sampling == "balanced",
+        balanced=config.input.sampling == "balanced",
         first_epoch=first_epoch,
         epochs=epochs,
         shard=shard,
-        service=config.data_service,
+        service=config.input.data_service,
         **_common(config, data),
         **_augmented(config, data),
     )
@@ -210,8 +211,8 @@ def _datasets(config: Config, data: Catalog) -> tuple[tf.data.Dataset, tf.data.D
 def _common(config: Config, data: Catalog) -> dict[str, Any]:
     return {
         "classes": len(data.class_names),
-        "batch_size": config.batch_size,
-        "image_size": config.image_size,
+        "batch_size": config.keras.batch_size,
+        "image_size": config.input.image_size,
     }
 
 
@@ -219,23 +220,23 @@ def _augmented(config: Config, data: Catalog) -> dict[str, Any]:
     return {
         "split": data.splits["train"],
         "training": True,
-        "augmentations": augment.parse(config.augment),
-        "crop": config.train_crop,
-        "seed": config.seed,
+        "augmentations": augment.parse(config.input.augment),
+        "crop": config.input.train_crop,
+        "seed": config.run.seed,
     }
 
 
 def _mixer(config: Config):
-    if not (config.mixup_alpha or config.cutmix_alpha):
+    if not (config.input.mixup_alpha or config.input.cutmix_alpha):
         return None
     from dfk.data.mixing import make_mixer  # keras-cv takes a second to import.
 
-    return make_mixer(config.mixup_alpha, config.cutmix_alpha, config.switch_prob)
+    return make_mixer(config.input.mixup_alpha, config.input.cutmix_alpha, config.input.switch_prob)
 
 
 def _policies(config: Config, phase: Phase, first_epoch: int) -> list[keras.callbacks.Callback]:
     """What decides on the learning rate, on the weights that count, and on when to end."""
-    if config.schedule == "cosine":
+    if config.fit.schedule == "cosine":
         length = phase.until - first_epoch
 
         def rate(epoch: int) -> float:
@@ -245,31 +246,31 @@ def _policies(config: Config, phase: Phase, first_epoch: int) -> list[keras.call
         schedule = keras.callbacks.LearningRateScheduler(rate)
     else:
         schedule = keras.callbacks.ReduceLROnPlateau(
-            "val_loss", factor=config.plateau_factor, patience=config.plateau_patience
+            "val_loss", factor=config.fit.plateau_factor, patience=config.fit.plateau_patience
         )
     early_stopping = keras.callbacks.EarlyStopping(
-        "val_loss", patience=config.early_stopping_patience, restore_best_weights=True
+        "val_loss", patience=config.fit.early_stopping_patience, restore_best_weights=True
     )
-    averages = [AverageWeights()] if config.ema else []
+    averages = [AverageWeights()] if config.fit.ema else []
     return [*averages, schedule, early_stopping]
 
 
 def _loss(config: Config) -> keras.losses.Loss:
     return keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=config.label_smoothing
+        from_logits=True, label_smoothing=config.fit.label_smoothing
     )
 
 
 def _optimizer(config: Config, learning_rate: float) -> keras.optimizers.Optimizer:
-    options = {"weight_decay": config.weight_decay or None}
-    if config.ema:
-        options |= {"use_ema": True, "ema_momentum": config.ema}
-    if config.optimizer == "adam":
+    options = {"weight_decay": config.fit.weight_decay or None}
+    if config.fit.ema:
+        options |= {"use_ema": True, "ema_momentum": config.fit.ema}
+    if config.fit.optimizer == "adam":
         optimizer = keras.optimizers.Adam(learning_rate, **options)
     else:
-        options |= {"momentum": config.momentum, "nesterov": config.momentum > 0}
+        options |= {"momentum": config.fit.momentum, "nesterov": config.fit.momentum > 0}
         optimizer = keras.optimizers.SGD(learning_rate, **options)
-    if config.weight_decay:
+    if config.fit.weight_decay:
         # Decay would only work against what normalises.
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer

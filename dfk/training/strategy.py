@@ -34,18 +34,19 @@ def prepare(config: Config) -> None:
     Raises:
         UsageError: if there is nothing to set up, or a batch cannot be shared.
     """
-    if config.strategy == NONE:
+    if config.fit.strategy == NONE:
         return
     if backend.on_jax():
         raise UsageError("--strategy is TensorFlow's; JAX uses all of its devices without it")
     count = of(config).num_replicas_in_sync
-    if config.batch_size % count:
-        raise UsageError(f"--batch_size={config.batch_size} does not divide among {count} devices")
+    batch_size = config.keras.batch_size
+    if batch_size % count:
+        raise UsageError(f"--batch_size={batch_size} does not divide among {count} devices")
 
 
 def of(config: Config) -> tf.distribute.Strategy | None:
     """The strategy that `config` names; None for none."""
-    return None if config.strategy == NONE else _made(config.strategy)
+    return None if config.fit.strategy == NONE else _made(config.fit.strategy)
 
 
 def scope(config: Config) -> contextlib.AbstractContextManager:
@@ -87,7 +88,7 @@ def holdout(config: Config, split: Split) -> Split:
     index, count = workers()
     if count > 1:
         return split.take(range(index, len(split), count))
-    if config.strategy == NONE:
+    if config.fit.strategy == NONE:
         return jax_devices.divided(split)[0]
     return split.take(range(len(split) - len(split) % of(config).num_replicas_in_sync))
 

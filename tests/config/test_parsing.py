@@ -1,6 +1,5 @@
 """Flags, flag files and what they may not say."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,9 @@ def _parse(*arguments):
 
 def test_defaults_are_row_2_of_the_study():
     parsed = _parse("--data_dir=images")
-    assert (parsed.model, parsed.experiment) == ("deepfakenet", "deepfakenet")
-    assert (parsed.image_size, parsed.batch_size) == (128, 32)
-    assert parsed.augment == ("flip", "rotate=10", "jitter=0.1")
+    assert (parsed.model, parsed.run.experiment) == ("deepfakenet", "deepfakenet")
+    assert (parsed.input.image_size, parsed.keras.batch_size) == (128, 32)
+    assert parsed.input.augment == ("flip", "rotate=10", "jitter=0.1")
 
 
 def test_the_experiment_is_named_after_the_flag_file(tmp_path):
@@ -29,8 +28,12 @@ def test_the_experiment_is_named_after_the_flag_file(tmp_path):
     file.write_text("# a comment\n--data_dir=images\n--epochs=3\n--augment=flip\n")
     for arguments in ([f"--flagfile={file}"], ["--flagfile", str(file)]):
         parsed = _parse(*arguments, "--epochs=4")
-        assert (parsed.experiment, parsed.epochs, parsed.augment) == ("wide", 4, ("flip",))
-    assert _parse(f"--flagfile={file}", "--experiment=mine").experiment == "mine"
+        assert (parsed.run.experiment, parsed.fit.epochs, parsed.input.augment) == (
+            "wide",
+            4,
+            ("flip",),
+        )
+    assert _parse(f"--flagfile={file}", "--experiment=mine").run.experiment == "mine"
 
 
 def test_to_flags_repeats_the_configuration(tmp_path):
@@ -38,7 +41,7 @@ def test_to_flags_repeats_the_configuration(tmp_path):
     file = tmp_path / "again.flags"
     file.write_text(parsed.to_flags())
     assert "resume" not in parsed.to_flags()
-    assert _parse(f"--flagfile={file}") == dataclasses.replace(parsed, resume=False)
+    assert _parse(f"--flagfile={file}") == parsed.with_(resume=False)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +75,9 @@ def test_a_wrong_flag_is_named(arguments, message):
 
 def test_the_help_explains_every_flag():
     text = config.flags_help()
-    for field in dataclasses.fields(config.Config):
-        assert field.name in text
+    for name, (knob, *_) in config.every_knob().items():
+        flag = f"--[no]{name}" if knob.is_switch else f"--{name}"
+        assert f"\n  {flag}\n" in text
 
 
 @pytest.fixture
@@ -88,10 +92,15 @@ def suite(tmp_path):
 
 def test_flags_beside_a_suite_win_over_its_members(suite):
     first, second = config.parse([f"--flagfile={suite}", "--limit=7"])
-    assert (first.experiment, second.experiment) == ("first", "second")
+    assert (first.run.experiment, second.run.experiment) == ("first", "second")
     assert (first.model, second.model) == ("deepfakenet", "svm")
-    assert (first.epochs, first.seed, first.limit, first.data_dir) == (3, 5, 7, "images")
-    assert second.seed == 0
+    assert (first.fit.epochs, first.run.seed, first.data.limit, first.data.data_dir) == (
+        3,
+        5,
+        7,
+        "images",
+    )
+    assert second.run.seed == 0
     assert "suite" not in first.to_flags()
 
 
@@ -111,21 +120,22 @@ def test_a_suite_of_two_runs_of_one_name_is_refused(suite):
 def test_every_flag_file_is_read_and_names_its_run(path):
     parsed = config.parse([f"--flagfile={path}", "--data_dir=x"])
     if len(parsed) == 1:
-        assert parsed[0].experiment == path.stem
+        assert parsed[0].run.experiment == path.stem
     for member in parsed:
-        augment.parse(member.augment)
+        augment.parse(member.input.augment)
 
 
 def test_the_robust_twin_and_the_ablation_differ_in_their_augmentation_only():
     plain = _parse("--flagfile=configs/deepfakenet.flags", "--data_dir=x")
     robust = _parse("--flagfile=configs/robust.flags", "--data_dir=x")
     changed = {"experiment": "robust", "augment": ("forensic",)}
-    assert robust == dataclasses.replace(plain, **changed)
+    assert robust == plain.with_(**changed)
     rows = config.parse(["--flagfile=configs/ablation.flags", "--data_dir=x"])
-    assert [row.augment for row in rows] == [(name,) for name in augment.PRESETS]
+    assert [row.input.augment for row in rows] == [(name,) for name in augment.PRESETS]
     for row in rows:
-        short = {"limit": 2000, "epochs": 8, "batch_size": 16, "augment": row.augment}
-        assert row == dataclasses.replace(plain, experiment=f"augment_{row.augment[0]}", **short)
+        (preset,) = row.input.augment
+        short = {"limit": 2000, "epochs": 8, "batch_size": 16, "augment": (preset,)}
+        assert row == plain.with_(experiment=f"augment_{preset}", **short)
 
 
 def test_the_help_names_the_presets_of_augmentation():
@@ -140,15 +150,15 @@ def test_class_weights_are_a_dictionary():
 
 def test_seeds_make_one_experiment_several():
     first, second = config.parse(["--data_dir=x", "--experiment=look", "--seeds=0,7"])
-    assert (first.experiment, first.seed, first.family) == ("look-seed0", 0, "look")
-    assert (second.experiment, second.seed, second.family) == ("look-seed7", 7, "look")
+    assert (first.run.experiment, first.run.seed, first.family) == ("look-seed0", 0, "look")
+    assert (second.run.experiment, second.run.seed, second.family) == ("look-seed7", 7, "look")
     assert "seeds" not in second.to_flags()
 
 
 def test_an_ensemble_combines_the_members_of_its_own_seed():
     arguments = ["--data_dir=x", "--model=ensemble", "--members=a,other/b", "--seeds=3"]
     (parsed,) = config.parse(arguments)
-    assert parsed.members == ("a-seed3", "other/b")
+    assert parsed.options.members == ("a-seed3", "other/b")
 
 
 @pytest.mark.parametrize(
@@ -156,14 +166,14 @@ def test_an_ensemble_combines_the_members_of_its_own_seed():
 )
 def test_vgg16_goes_on_from_the_run_of_its_own_seed(weights, of_seed):
     flags = ["--data_dir=x", "--model=vgg16", f"--vgg16_weights={weights}", "--seeds=3"]
-    assert config.parse(flags)[0].vgg16_weights == of_seed
+    assert config.parse(flags)[0].options.vgg16_weights == of_seed
 
 
 def test_seeds_hold_for_every_member_of_a_suite(tmp_path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.flags").write_text("--data_dir=x\n")
     suite = f"--suite={tmp_path}/one.flags,{tmp_path}/two.flags"
-    names = [parsed.experiment for parsed in config.parse([suite, "--seeds=0,1"])]
+    names = [parsed.run.experiment for parsed in config.parse([suite, "--seeds=0,1"])]
     assert names == ["one-seed0", "one-seed1", "two-seed0", "two-seed1"]
 
 
@@ -191,7 +201,7 @@ def test_the_flags_of_an_older_run_name_knobs_of_other_models(tmp_path):
     text = "--data_dir=x\n--model=svm\n--augment=flip\n--epochs=5\n--experiment=old\n"
     (tmp_path / "config.flags").write_text(text)
     parsed = _parse(f"--flagfile={tmp_path}/config.flags")
-    assert parsed == config.Config(data_dir="x", model="svm", experiment="old")
+    assert parsed == config.DEFAULTS.with_(data_dir="x", model="svm", experiment="old")
     assert "augment" not in parsed.to_flags()
     (tmp_path / "mine.flags").write_text(text)
     with pytest.raises(UsageError, match=r"mine\.flags, line 3: --augment"):
@@ -200,19 +210,18 @@ def test_the_flags_of_an_older_run_name_knobs_of_other_models(tmp_path):
 
 def test_beside_a_suite_a_knob_holds_for_the_members_that_have_it(suite):
     first, second = config.parse([f"--flagfile={suite}", "--dropout=0,0,0"])
-    assert first.dropout == ("0", "0", "0") and "dropout" not in second.to_flags()
+    assert first.options.dropout == ("0", "0", "0") and "dropout" not in second.to_flags()
     with pytest.raises(UsageError, match="--high_pass: no experiment of the suite has it"):
         config.parse([f"--flagfile={suite}", "--high_pass"])
 
 
 def _numbers():
     texts = ("inf", "-inf", "nan", str(2**64), "-1", "", "1e999", "9" * 5000)
-    for name, knob in config.KNOBS.items():
-        if "number" in knob["kind"].allowed and name != "seeds":
+    for name, (knob, *_) in config.every_knob().items():
+        model = next(model for model in config.OPTIONS if name in config.knobs_of(model))
+        if "number" in knob.value.allowed and name != "seeds":
             yield from (
-                (name, text, knob["of"][0])
-                for text in texts
-                if "rate" not in name or text != texts[3]
+                (name, text, model) for text in texts if "rate" not in name or text != texts[3]
             )
 
 

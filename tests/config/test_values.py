@@ -5,15 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfk import config
-from dfk.config.knobs import KNOBS
 from dfk.data import augment
 from dfk.errors import UsageError
 from dfk.training import checks, fitting, phases
 
 NUMERIC = [
     name
-    for name, knob in KNOBS.items()
-    if any(word in knob["kind"].allowed for word in ("number", "class:weight"))
+    for name, (knob, *_) in config.every_knob().items()
+    if any(word in knob.value.allowed for word in ("number", "class:weight"))
 ]
 # What lets a knob have an effect, and keeps what is built small.
 BESIDE = {
@@ -51,13 +50,13 @@ def test_these_are_all_of_them():
 
 @pytest.mark.parametrize("name", [*NUMERIC, "augment"])
 def test_a_number_is_refused_by_name_or_taken_by_what_is_built(name):
-    several = isinstance(getattr(config.DEFAULTS, name), tuple)
+    (knob, *_) = config.every_knob()[name]
+    of = next(model for model in config.OPTIONS if name in config.knobs_of(model))
 
     @settings(max_examples=40 if name in BUILT else 60, deadline=None, database=None)
-    @given(_lists(name) if several else TEXTS)
+    @given(_lists(name) if isinstance(knob.default, tuple) else TEXTS)
     def check(text):
-        model = f"--model={KNOBS[name]['of'][0]}"
-        flags = ["--data_dir=x", model, f"--{name}={text}", *BESIDE.get(name, [])]
+        flags = ["--data_dir=x", f"--model={of}", f"--{name}={text}", *BESIDE.get(name, [])]
         try:
             (first, *_) = config.parse(flags)
         except UsageError as error:
@@ -74,8 +73,9 @@ def _build(settings, network):
     (*_, phase) = phases._phases(settings)
     phases._optimizer(settings, phase.learning_rate).build([])
     phases._policies(settings, phase, 0), phases._loss(settings), phases._mixer(settings)
-    augment.parse(settings.augment), config.class_weights(settings)
-    if network and sum(map(int, settings.filters)) < 600:
+    augment.parse(settings.input.augment), config.class_weights(settings)
+    filters = getattr(settings.options, "filters", ())
+    if network and sum(map(int, filters)) < 600:
         try:
             checks.check_sides(settings)
         except UsageError as error:

@@ -26,7 +26,8 @@ FLAGS = ("--precision=float32", "--cutmix_alpha=1", "--ema=0.9")
 PROGRAM = """
 import sys
 import keras
-from dfk import cli, config, phases, training
+from dfk import cli, config, training
+from dfk.training import phases
 from dfk.errors import DfkError
 
 class Where(keras.callbacks.Callback):

@@ -1,7 +1,6 @@
 """A run without one of its classes, from the flags to `dfk predict --unknown`."""
 
 import csv
-import dataclasses
 import io
 import json
 
@@ -41,9 +40,9 @@ def output_dir(data_dir, tmp_path_factory):
 
 def test_the_suite_leaves_out_each_class_in_turn():
     suite = config.parse(["--flagfile=configs/open_set.flags", "--data_dir=x"])
-    assert [member.exclude_class for member in suite] == list("01234")
-    assert [member.experiment for member in suite] == [f"without_{k}" for k in "01234"]
-    same = {dataclasses.replace(member, experiment="", exclude_class="") for member in suite}
+    assert [member.data.exclude_class for member in suite] == list("01234")
+    assert [member.run.experiment for member in suite] == [f"without_{k}" for k in "01234"]
+    same = {member.with_(experiment="", exclude_class="") for member in suite}
     assert len(same) == 1
 
 
@@ -97,7 +96,7 @@ def test_the_saved_threshold_is_what_the_holdout_says(output_dir):
     classifier = dfk.load(output_dir / "without_1")
     answers = classifier.predict([np.asarray(image) for image in holdout.images])
     probabilities = np.stack([answer.probabilities for answer in answers])
-    expected = conformal.choose(probabilities, holdout.labels, settings.false_alarm_rate)
+    expected = conformal.choose(probabilities, holdout.labels, settings.run.false_alarm_rate)
     assert classifier.thresholds.keys() == expected.keys()
     for name, value in expected.items():
         assert classifier.threshold(name) == pytest.approx(value, abs=1e-5)

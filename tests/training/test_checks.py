@@ -25,7 +25,7 @@ def _suite(folder, data_dir, *flags):
 def test_each_experiment_of_a_suite_is_checked_once(data_dir, tmp_path, monkeypatch):
     asked, check = [], checks._check_one
     monkeypatch.setattr(
-        checks, "_check_one", lambda c, u: asked.append(c.experiment) or check(c, u)
+        checks, "_check_one", lambda c, u: asked.append(c.run.experiment) or check(c, u)
     )
     arguments = _suite(tmp_path, data_dir, ["--model=svm"], ["--model=svm_forensic"])
     assert cli.main(["train", *arguments]) == 0

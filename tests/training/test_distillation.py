@@ -1,7 +1,5 @@
 """A student learns from labels and from a teacher, which itself stays as it is."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -144,9 +142,9 @@ def test_behind_the_features_of_a_draw_stands_the_answer_to_it(data_dir, output_
 
 def test_of_several_seeds_each_has_the_teacher_of_its_own():
     parsed = config.parse(["--data_dir=x", "--seeds=1,2", "--teacher=unibuc"])
-    assert [one.teacher for one in parsed] == ["unibuc-seed1", "unibuc-seed2"]
+    assert [one.fit.teacher for one in parsed] == ["unibuc-seed1", "unibuc-seed2"]
     (one, _) = config.parse(["--data_dir=x", "--seeds=1,2", "--teacher=a/b"])
-    assert one.teacher == "a/b"
+    assert one.fit.teacher == "a/b"
 
 
 @pytest.mark.parametrize("teacher", ["gone", "svm", "other"])
@@ -169,7 +167,7 @@ def test_an_svm_that_is_to_be_trained_before_is_refused_as_a_teacher(data_dir, t
     svm = _config(data_dir, tmp_path, "--model=svm")
     with pytest.raises(UsageError, match="is an SVM"):
         training.check([svm, _config(data_dir, tmp_path, "--experiment=x", "--teacher=svm")])
-    later = dataclasses.replace(svm, model="deepfakenet")
+    later = svm.with_(model="deepfakenet")
     training.check([later, _config(data_dir, tmp_path, "--experiment=x", "--teacher=svm")])
 
 

@@ -1,7 +1,6 @@
 """One experiment on small images: what it leaves, how it resumes, how it fails."""
 
 import csv
-import dataclasses
 import json
 import shutil
 
@@ -113,7 +112,7 @@ def test_the_saved_flags_repeat_the_run(finished, tmp_path):
     (again,) = config.parse(
         [f"--flagfile={settings.run_dir / runs.FLAGS}", f"--output_dir={tmp_path}"]
     )
-    assert again.experiment == settings.experiment
+    assert again.run.experiment == settings.run.experiment
     repeated = training.run(again)
     times = ("wall_time_s", "train_images_per_s")
     assert {k: v for k, v in repeated.items() if k not in times} == {
@@ -123,7 +122,7 @@ def test_the_saved_flags_repeat_the_run(finished, tmp_path):
 
 def test_an_existing_folder_is_refused_or_answered(finished, data_dir):
     settings, metrics = finished
-    output_dir = settings.output_dir
+    output_dir = settings.run.output_dir
     with pytest.raises(UsageError, match="--resume continues it"):
         training.run(_config(data_dir, output_dir))
     assert training.run(_config(data_dir, output_dir, "--resume")) == metrics
@@ -133,8 +132,8 @@ def test_an_existing_folder_is_refused_or_answered(finished, data_dir):
 
 def test_a_run_of_an_older_dfk_lacks_the_flags_that_came_later(finished, data_dir, tmp_path):
     settings, metrics = finished
-    shutil.copytree(settings.run_dir, tmp_path / settings.experiment)
-    flags = tmp_path / settings.experiment / runs.FLAGS
+    shutil.copytree(settings.run_dir, tmp_path / settings.run.experiment)
+    flags = tmp_path / settings.run.experiment / runs.FLAGS
     older = [line for line in flags.read_text().splitlines() if not line.startswith("--ema=")]
     flags.write_text("\n".join(older) + "\n")
     assert training.run(_config(data_dir, tmp_path, "--resume")) == metrics
@@ -168,7 +167,7 @@ def test_overwrite_starts_anew_and_keeps_what_others_left(data_dir, tmp_path, lo
 def test_a_run_that_another_process_is_at_is_left_alone(finished):
     settings, _ = finished
     with runs.locked(settings.run_dir), pytest.raises(UsageError, match="another process"):
-        training.run(dataclasses.replace(settings, overwrite=True))
+        training.run(settings.with_(overwrite=True))
     assert (settings.run_dir / runs.MODEL).is_file()
 
 
@@ -213,7 +212,7 @@ def test_crops_train_a_model_that_is_tested_on_whole_images(data_dir, tmp_path):
     assert training.run(settings)["n"] == 37
     recorded = (settings.run_dir / "config.flags").read_text().splitlines()
     assert "--augment=flip=0.5,turn=0.75,degrade=0.5" in recorded  # What the preset was then
-    assert training.run(dataclasses.replace(settings, resume=True))["n"] == 37
+    assert training.run(settings.with_(resume=True))["n"] == 37
 
 
 def test_images_of_several_sizes(tmp_path):
@@ -226,8 +225,8 @@ def test_images_of_several_sizes(tmp_path):
     Image.open(odd).resize((11, 20)).save(odd)
     settings = _config(folder, tmp_path / "runs", "--epochs=1", "--experiment=mixed")
     with pytest.raises(UsageError, match=r"2 sizes, from .* choose one with --image_size"):
-        training.run(dataclasses.replace(settings, image_size=0))
-    assert training.run(dataclasses.replace(settings, resume=True, experiment="resized"))["n"] == 10
+        training.run(settings.with_(image_size=0))
+    assert training.run(settings.with_(resume=True, experiment="resized"))["n"] == 10
 
 
 def test_two_classes_and_no_validation_split(tmp_path):

@@ -1,7 +1,6 @@
 """Every model of the study through the same door, on small images."""
 
 import contextlib
-import dataclasses
 import json
 import shutil
 
@@ -139,7 +138,7 @@ def test_a_rich_model_counts_draws_of_each_image_beside_it(data_dir, tmp_path):
     data = training.load_data(settings)
     model = fitting.build(settings, data.class_names, precision="float32")
     plain, found = features.of_images(settings, data, model)
-    assert (plain.augment, plain.image_size) == ((), 0)
+    assert (plain.input.augment, plain.input.image_size) == ((), 0)
     whole, drawn = data.splits["train"], found.splits["train"]
     assert len(found.splits["holdout"]) == len(data.splits["holdout"])
     assert len(drawn) == len(whole) + 2 * (len(whole) // 16 * 16)
@@ -334,7 +333,7 @@ def test_the_least_image_follows_from_the_flags_members_and_teacher(tmp_path):
     deep = config.parse(["--data_dir=demo", "--model=residual", "--filters=4,4,4,4,4"])[0]
     assert checks.smallest_image(deep, ("a", "b")) == 16
     file = tmp_path / "deep.keras"
-    native = dataclasses.replace(deep, image_size=0)
+    native = deep.with_(image_size=0)
     fitting.build(native, ("a", "b"), precision="float32").save(file)
     student = config.parse(["--data_dir=demo", "--model=rich", f"--teacher={file}"])[0]
     assert checks.smallest_image(student, ("a", "b")) == 16

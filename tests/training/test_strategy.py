@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfk.config import Config
+from dfk.config import DEFAULTS
 from dfk.errors import UsageError
 from dfk.training import strategy
 from tests.datasets import write_kaggle
@@ -24,7 +24,8 @@ import tensorflow as tf
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from dfk import cli, phases
+from dfk import cli
+from dfk.training import phases
 
 class Tell(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
@@ -93,9 +94,9 @@ def test_a_batch_that_does_not_divide_is_refused_at_once(data_dir, tmp_path):
 def test_a_cluster_that_is_none_is_explained(text, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UsageError, match="--strategy=multi_worker needs TF_CONFIG"):
-        strategy.prepare(Config(strategy="multi_worker"))
+        strategy.prepare(DEFAULTS.with_(strategy="multi_worker"))
 
 
 def test_without_a_tpu_a_line_says_so():
     with pytest.raises(UsageError, match=r"sees no TPU .*KERAS_BACKEND=jax"):
-        strategy.prepare(Config(strategy="tpu"))
+        strategy.prepare(DEFAULTS.with_(strategy="tpu"))

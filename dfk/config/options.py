@@ -1,0 +1,208 @@
+"""What only one kind of model has of the knobs, a dataclass for each `--model`.
+
+Two kinds may have a knob of the same name: its flag then means that of the model that is chosen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import ClassVar
+
+from dfk.config import conditions
+from dfk.config.knobs import LARGEST_RATE, MANY, each_is_named, knob
+from dfk.config.values import Choice, FilePath, Number, Several
+from dfk.errors import UsageError
+
+if typing.TYPE_CHECKING:
+    from dfk.config.experiment import Config
+
+ENSEMBLE_METHODS = ("confidence", "average", "stacked")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """A kind of model without knobs of its own, which those of others derive from."""
+
+    GROUPS: ClassVar[tuple[str, ...]] = ("data", "run")
+
+    def check(self, config: Config) -> None:
+        """Refuses an experiment in which they do not fit each other or the other knobs.
+
+        Raises:
+            UsageError: naming the flags.
+        """
+
+    def sources(self) -> list[tuple[str, str]]:
+        """The runs and files that it is made of: each flag with one of them."""
+        return []
+
+
+@dataclasses.dataclass(frozen=True)
+class Network(Options):
+    """A network that is trained."""
+
+    GROUPS: ClassVar[tuple[str, ...]] = ("data", "run", "keras", "input", "fit")
+
+
+@dataclasses.dataclass(frozen=True)
+class DeepFakeNet(Network):
+    """The study's CNN."""
+
+    dropout: tuple[str, ...] = knob(
+        ("0.25", "0.3", "0.4"),
+        "The dropout rate after each of the three blocks.",
+        Several(Number(float, 0, 0.99), "three numbers from 0 to 0.99", count=3),
+    )
+    input_range: tuple[str, ...] = knob(
+        ("0", "1"),
+        "What the pixel values 0 and 255 are mapped to.",
+        Several(
+            Number(float, -1000, 1000),
+            "two numbers from -1000 to 1000, the lower one first",
+            count=2,
+            check=lambda ends: ends[0] < ends[1],
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedPart(Network):
+    """A network of which a part may stay fixed, which then answers features once."""
+
+    feature_draws: int = knob(
+        0,
+        "How often every image is augmented and cropped to compute its features from, before "
+        "training and beside the whole image; 0 does so in every epoch.",
+        Number(int, 0, 10_000),
+        needs=conditions.FIXED_FEATURES,
+    )
+
+    @property
+    def has_fixed_part(self) -> bool:
+        """Whether it does as the knobs are set."""
+        return True
+
+    def check(self, config: Config) -> None:
+        if self.feature_draws and (config.input.data_service or config.fit.strategy != "none"):
+            raise UsageError(
+                "--feature_draws: not with --strategy or --data_service, which make every batch "
+                "anew"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class VGG16(FixedPart):
+    """The study's second network."""
+
+    vgg16_weights: str = knob(
+        "imagenet",
+        "The weights that VGG16 starts with: `imagenet`, `none` (with BatchNormalization), a run, "
+        "or a file.",
+        FilePath(),
+    )
+    head_epochs: int = knob(
+        3,
+        "Epochs that train VGG16's head only, on a frozen base.",
+        Number(int, 0, MANY),
+        needs=conditions.GIVEN_WEIGHTS,
+    )
+    fine_tune_from: str = knob(
+        "block4",
+        "The block of VGG16 from which on its base trains after the epochs of the head.",
+        needs=conditions.GIVEN_WEIGHTS,
+    )
+    fine_tune_learning_rate: float = knob(
+        1e-5,
+        "The learning rate after the epochs of the head.",
+        Number(float, 1e-12, LARGEST_RATE),
+        needs=conditions.GIVEN_WEIGHTS,
+    )
+
+    @property
+    def has_fixed_part(self) -> bool:
+        return self.vgg16_weights != "none" and self.head_epochs > 0
+
+    @property
+    def starts_from_run(self) -> bool:
+        """Whether `--vgg16_weights` names a run."""
+        return bool(self.sources()) and Path(self.vgg16_weights).suffix not in (".h5", ".keras")
+
+    def sources(self) -> list[tuple[str, str]]:
+        given = self.vgg16_weights not in ("imagenet", "none")
+        return [("vgg16_weights", self.vgg16_weights)] if given else []
+
+
+@dataclasses.dataclass(frozen=True)
+class ResidualNet(Network):
+    """The residual network for images at their own size."""
+
+    filters: tuple[str, ...] = knob(
+        ("32", "64", "128", "256"),
+        "The channels of the network, a number per block.",
+        Several(
+            Number(int, 1, 4096),
+            "one to ten whole numbers from 1 to 4096, a block's channels each",
+            check=lambda widths: 1 <= len(widths) <= 10,
+        ),
+    )
+    high_pass: bool = knob(
+        False, "Lets the network see high-pass filters' answers beside the colours."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RichNet(FixedPart):
+    """Dense layers on counts of what the noise of an image does together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble(Options):
+    """Several finished networks in one model."""
+
+    GROUPS: ClassVar[tuple[str, ...]] = ("data", "run", "keras")
+
+    members: tuple[str, ...] = knob(
+        (),
+        "Runs to combine: names within output_dir, or paths with a slash.",
+        Several(FilePath(), "names or paths of runs", check=each_is_named),
+        lack="--members and --model=ensemble go together",
+    )
+    method: str = knob(
+        "confidence",
+        "How the members are combined: weighed by their confidence, on average, or by a small "
+        "network on their answers (stacked).",
+        Choice(*ENSEMBLE_METHODS),
+    )
+
+    def check(self, config: Config) -> None:
+        if not self.members:
+            raise UsageError("--members and --model=ensemble go together: name the runs to combine")
+
+    def sources(self) -> list[tuple[str, str]]:
+        return [("members", member) for member in self.members]
+
+
+# By what `--model` says.
+OPTIONS: dict[str, type[Options]] = {
+    "deepfakenet": DeepFakeNet,
+    "vgg16": VGG16,
+    "residual": ResidualNet,
+    "rich": RichNet,
+    "ensemble": Ensemble,
+    "svm": Options,
+    "svm_forensic": Options,
+}
+
+
+class Model:
+    """The name of a kind of model."""
+
+    @property
+    def allowed(self) -> str:
+        return Choice(*OPTIONS).allowed
+
+    def read(self, text: str) -> str:
+        """The name itself."""
+        return Choice(*OPTIONS).read(text)
