@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import os
 import sys
@@ -69,17 +70,20 @@ def main(arguments: list[str]) -> int:
         )
     classifier = inference.load(options.model)
     # Before any image is opened
-    answers = answers_of(classifier, coverage=options.coverage, **_labelling(options))
+    answers = answers_of(classifier, **_asked(options))
     form = formats.FORMATS[options.format](answers)
+    predict = functools.partial(
+        classifier.predict_batches, batch_size=options.batch_size, **answers.labelling
+    )
     if not options.output:
         sys.stdout.write(form.header)
         sys.stdout.flush()
-        return _score(classifier, form, options, _to_stdout)
+        return _score(predict, form, options, _to_stdout)
     with continued_file.continued(options.output, form) as file:
-        continued_file.check_model(classifier, file.rows(), **_labelling(options))
+        continued_file.check_model(classifier, answers, file.rows())
         file.begin()
         try:
-            return _score(classifier, form, options, file.write, file)
+            return _score(predict, form, options, file.write, file)
         except KeyboardInterrupt as interrupt:
             message = f"interrupted; the same command continues {options.output}"
             raise KeyboardInterrupt(message) from interrupt
@@ -152,7 +156,7 @@ def _score_on_ray(options: argparse.Namespace) -> int:
     from dfk.inference.answers import answers_of
 
     # Before a cluster is started
-    answers_of(inference.load(options.model), coverage=options.coverage, **_labelling(options))
+    answers_of(inference.load(options.model), **_asked(options))
     with on_ray.cluster():
         outcome = on_ray.score(
             options.model,
@@ -161,8 +165,7 @@ def _score_on_ray(options: argparse.Namespace) -> int:
             form=options.format,
             actors=options.actors or 0,
             batch_size=options.batch_size,
-            coverage=options.coverage,
-            **_labelling(options),
+            **_asked(options),
         )
     print(printable(f"{outcome.rows} rows in {options.output}"))
     for example in outcome.examples:
@@ -170,8 +173,8 @@ def _score_on_ray(options: argparse.Namespace) -> int:
     return _summary({"all": outcome.rows, "bad": outcome.bad}, options)
 
 
-def _score(classifier, form, options, write: Callable[[str], None], file=None) -> int:
-    """Writes a row per image as it is answered; returns the exit code."""
+def _score(predict, form, options, write: Callable[[str], None], file=None) -> int:
+    """Writes a row per image as `predict`, from images to batches, answers; the exit code."""
     from dfk.data import sources
     from dfk.inference.continued_file import without
     from dfk.system.progress import Bar
@@ -188,10 +191,7 @@ def _score(classifier, form, options, write: Callable[[str], None], file=None) -
     start = file.count if file else 0
     with Bar(desc="predict", unit=" images", initial=start) as bar:
         _count_in_background(options.images, bar)
-        batches = classifier.predict_batches(
-            images(), batch_size=options.batch_size, **_labelling(options)
-        )
-        for batch in batches:
+        for batch in predict(images()):
             write("".join(form.line(*row) for row in zip(names, batch, strict=False)))
             del names[: len(batch)]
             counts["all"] += len(batch)
@@ -200,8 +200,9 @@ def _score(classifier, form, options, write: Callable[[str], None], file=None) -
     return _summary(counts, options)
 
 
-def _labelling(options: argparse.Namespace) -> dict:
-    return {"min_confidence": options.min_confidence, "unknown": options.unknown}
+def _asked(options: argparse.Namespace) -> dict:
+    """What is asked of the answers, as `dfk.inference.answers.answers_of` takes it."""
+    return {name: getattr(options, name) for name in ("coverage", "min_confidence", "unknown")}
 
 
 def _counted(rows: Iterator, counts: dict[str, int]) -> Iterator:

@@ -9,7 +9,7 @@ All that writes answers takes its columns from here: CSV, JSON and the table of 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,6 +71,7 @@ class Answers:
 
     Attributes:
         columns: those of this call, in their order; an image without an answer has none of them.
+        labelling: the options of `Classifier.predict` that give such answers.
         kinds: the kind of each cell between path and error.
         heads: what stands above the cells: `path`, those of the columns, `error`.
         unlike_heads: the same, each once: classes of older models may be called like columns.
@@ -81,16 +82,19 @@ class Answers:
         class_names: Sequence[str],
         label_of: LabelOf,
         set_of: SetOf | None = None,
+        labelling: Mapping[str, Any] | None = None,
     ):
         """Has the columns of a model with `class_names`.
 
         Args:
             label_of: what names an image by its probabilities.
             set_of: what makes a set of them, if there are sets.
+            labelling: the options with which `Classifier.predict` gives such labels.
         """
         columns = _columns(class_names, set_of)
         self.columns = [column for column in columns if column.is_asked]
         self.kinds = [c.cells for c in self.columns for _ in c.cells.heads(c.name)]
+        self.labelling = dict(labelling or {})
         self._classes, self._label_of = len(class_names), label_of
         self.heads = self._heads(class_names)
         fixed = [column.name for column in columns if column.name != PROBABILITIES]
@@ -149,13 +153,14 @@ def answers_of(
     Raises:
         UsageError: if the model has no thresholds for it, or a class `unknown`.
     """
-    bounds = classifier.bounds(min_confidence, unknown)
+    labelling = {"min_confidence": min_confidence, "unknown": unknown}
+    bounds = classifier.bounds(**labelling)
     set_of = None
     if coverage is not None:
         classifier.threshold(conformal.set_name(coverage))
         set_of = functools.partial(classifier.prediction_set, coverage=coverage)
     label_of = functools.partial(classifier.label_of, bounds=bounds)
-    return Answers(classifier.class_names, label_of, set_of)
+    return Answers(classifier.class_names, label_of, set_of, labelling)
 
 
 def another_model(row: Row, now: Prediction) -> UsageError:

@@ -8,14 +8,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from absl import logging
 
 from dfk.data.sources import Source
 from dfk.errors import UsageError
 from dfk.inference import Classifier
-from dfk.inference.answers import Row, another_model
+from dfk.inference.answers import Answers, Row, another_model
 from dfk.inference.cells import SAME
 from dfk.inference.formats import Csv, Json
 from dfk.system.files import locked
@@ -146,11 +146,11 @@ def without(sources: Iterable[Source], rows: Iterator[Row]) -> Iterator[Source]:
             yield source
 
 
-def check_model(classifier: Classifier, rows: Iterable[Row], **labelling: Any) -> None:
+def check_model(classifier: Classifier, answers: Answers, rows: Iterable[Row]) -> None:
     """Reads all rows, and answers the first image that has an answer once more: the same model?
 
     Raises:
-        UsageError: if it is not, or other options of `Classifier.predict`.
+        UsageError: if it is not, or other options than those of `answers`.
     """
     answered, compared = "", False
     for row in rows:
@@ -158,7 +158,7 @@ def check_model(classifier: Classifier, rows: Iterable[Row], **labelling: Any) -
         answered = answered or ("" if before.error else row.path)
         if before.error or compared or not Path(row.path).is_file():
             continue
-        (now,) = classifier.predict(row.path, **labelling)
+        (now,) = classifier.predict(row.path, **answers.labelling)
         compared = True
         if now.label != before.label or abs(now.confidence - before.confidence) > SAME:
             raise another_model(row, now)

@@ -65,7 +65,8 @@ def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
             raise ValueError("it is no object")
     except ValueError as error:
         raise UsageError(f"{path} is damaged ({error}); choose another --output") from error
-    other = [name for name in settings if settings[name] != before.get(name)]
+    names = dict.fromkeys([*settings, *before])
+    other = [name for name in names if settings.get(name) != before.get(name)]
     if other:
         raise UsageError(
             f"{output} was begun with another {', '.join(other)}; choose another --output, or "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -40,9 +41,8 @@ def score(
     form: str = "parquet",
     actors: int = 0,
     batch_size: int = inference.BATCH_SIZE,
-    coverage: float | None = None,
     part_rows: int = PART_ROWS,
-    **labelling: Any,
+    **asked: Any,
 ) -> Outcome:
     """Scores images into a folder of parts, or goes on where an earlier call had got to.
 
@@ -54,9 +54,8 @@ def score(
         form: `parquet` or `csv`.
         actors: processes that hold a model; 0 for one per GPU, or per two CPUs without GPUs.
         batch_size: images a call of the model, if alike.
-        coverage: adds a column `set`, as `Classifier.prediction_set` takes it.
         part_rows: rows of a part.
-        labelling: `min_confidence` and `unknown`, as of `Classifier.predict`.
+        asked: what `answers_of` takes.
 
     Raises:
         UsageError: if the folder holds something else, or its record is damaged; if the inputs are
@@ -67,8 +66,7 @@ def score(
         "model": os.path.abspath(model),
         "form": form,
         "batch_size": batch_size,
-        "coverage": coverage,
-        **labelling,
+        **asked,
     }
     file = inference.find_model(locate.locate(model))
     settings = {**scorer, "digest": output_folder.digest(file)}
@@ -120,19 +118,20 @@ class Scorer:
         *,
         model: str,
         form: str,
-        coverage: float | None,
         threads: int,
         batch_size: int = inference.BATCH_SIZE,
-        **labelling: Any,
+        **asked: Any,
     ):
         import tensorflow as tf
 
         # As many as it was given, not all that the machine has.
         with contextlib.suppress(RuntimeError):  # TensorFlow is at work already, in a test.
             tf.config.threading.set_intra_op_parallelism_threads(threads)
-        self._predict = inference.make_predict_fn(model, batch_size=batch_size, **labelling)
-        # Of the same model, not of a second
-        self._answers = answers_of(inference.loaded(model), coverage=coverage, **labelling)
+        classifier = inference.loaded(model)
+        self._answers = answers_of(classifier, **asked)
+        self._predict = functools.partial(
+            classifier.predict, batch_size=batch_size, **self._answers.labelling
+        )
         self._is_text = form == "csv"
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
