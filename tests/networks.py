@@ -1,11 +1,13 @@
 """Small networks whose answers depend on the image, as trained ones' do."""
 
+import keras
 import numpy as np
 
 from dfk import models
 from tests.pictures import noise
 
 CLASSES = ("cat", "dog", "übung")
+_VGG16 = keras.applications.VGG16
 
 
 def save_tiny(path, class_names, seed):
@@ -52,3 +54,16 @@ def ensemble(*sides):
     sides = sides or (16, 24, 16)
     members = [network(side, seed) for seed, side in enumerate(sides, start=1)]
     return models.Ensemble(members, name="ensemble")
+
+
+def narrow_vgg16(**options):
+    """`keras.applications.VGG16` with a sixteenth of its channels, for what trains it in tests."""
+
+    def narrow(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.Conv2D):
+            config["filters"] //= 16
+        return type(layer).from_config(config)
+
+    wide = _VGG16(**{**options, "weights": None, "include_top": False})
+    return keras.models.clone_model(wide, clone_function=narrow)

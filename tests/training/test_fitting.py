@@ -13,6 +13,15 @@ from dfk.errors import UsageError
 from dfk.system import hardware
 from dfk.training import callbacks, checks, features, fitting, phases
 from tests.datasets import write_kaggle
+from tests.networks import narrow_vgg16
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    """VGG16 with a sixteenth of its channels: the same layers, phases and files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.applications, "VGG16", narrow_vgg16)
+        yield
 
 
 @pytest.fixture(scope="module")
