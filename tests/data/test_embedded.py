@@ -203,7 +203,7 @@ def test_an_unwritable_cache_says_what_to_do(tmp_path):
 
 def start(code: str, cache: Path) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", f"import sys; from dfk.data import demo; {code}", str(cache)],
+        [sys.executable, "-c", f"import sys; from dfk.data import embedded; {code}", str(cache)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -256,7 +256,7 @@ def test_an_error_midway_leaves_nothing(tmp_path, monkeypatch):
 def test_a_killed_process_leaves_nothing_at_the_final_name(tmp_path):
     code = (
         "import os; embedded._publish = lambda *_: os.kill(os.getpid(), 9); "
-        f"demo.write_demo(sys.argv[1], **{SMALL})"
+        f"embedded.write_demo(sys.argv[1], **{SMALL})"
     )
     process = start(code, tmp_path)
     process.communicate(timeout=300)
