@@ -3,14 +3,15 @@
 import gc
 import os
 
-# A trace makes millions of objects that stay: looking through them takes a sixth of all time.
-gc.set_threshold(200_000, 50, 100)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Before TensorFlow is imported
 
 import pytest
 from absl import logging
 
 from tests.datasets import write_folders, write_kaggle
+
+# A trace makes millions of objects that stay: looking through them takes a sixth of all time.
+gc.set_threshold(200_000, 50, 100)
 
 
 @pytest.fixture

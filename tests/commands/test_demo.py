@@ -30,7 +30,7 @@ SLOW = """
 import time
 from dfk.commands import demo
 def slow():
-    from dfk.page import Page
+    from dfk.web.page import Page
     Page.show = lambda *_: time.sleep(300)
 demo._end_on_signals = slow
 """

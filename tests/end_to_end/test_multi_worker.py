@@ -29,9 +29,9 @@ def data_dir(tmp_path_factory):
 # Who writes the report takes longer than TensorFlow waits for a process that does not answer.
 _SLOW_REPORT = """
 import runpy, sys, time
-from dfk import training
-report = training._report
-training._report = lambda *arguments: (time.sleep(70), report(*arguments))[1]
+from dfk.training import experiment
+report = experiment._report
+experiment._report = lambda *arguments: (time.sleep(70), report(*arguments))[1]
 sys.argv[0] = "run_experiments.py"
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

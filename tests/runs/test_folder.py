@@ -288,7 +288,7 @@ def test_tables_of_others_are_not_replaced(data_dir, tmp_path):
 HELD = """
 import sys, time
 from pathlib import Path
-from dfk import files
+from dfk.system import files
 with files.scratch(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("x")
     print("ready", flush=True)
@@ -352,12 +352,12 @@ export.export(Path(sys.argv[1]), Path(sys.argv[2]))
 DEMO = """
 import sys, time
 from pathlib import Path
-from dfk.data import demo
+from dfk.data import embedded
 def hang(*_):
     print("ready", flush=True)
     time.sleep(600)
-demo._publish = hang
-demo.write_demo(Path(sys.argv[2]), train=5, validation=5, test=5)
+embedded._publish = hang
+embedded.write_demo(Path(sys.argv[2]), train=5, validation=5, test=5)
 """
 
 

@@ -49,7 +49,7 @@ def test_a_container_leaves_what_its_groups_leave(tmp_path):
 
 def test_a_shell_may_leave_less_than_the_machine_has():
     code = (
-        "import resource; from dfk import hardware; before = hardware.available_bytes();"
+        "import resource; from dfk.system import hardware; before = hardware.available_bytes();"
         "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31));"
         "assert 0 < hardware.available_bytes() < 2**31 and before > 0"
     )

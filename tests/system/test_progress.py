@@ -11,7 +11,7 @@ import pytest
 from dfk.system import progress
 
 PROGRAM = """
-from dfk.progress import Bar
+from dfk.system.progress import Bar
 for _ in Bar(range(3), desc="work"):
     with Bar.external_write_mode():
         print("row", flush=True)
