@@ -6,7 +6,7 @@ from dfk.config.checks import class_weights, weight_per_class
 from dfk.config.experiment import DEFAULTS, Config, every_knob, knobs_of
 from dfk.config.groups import STRATEGIES
 from dfk.config.options import OPTIONS
-from dfk.config.parsing import flags_help, parse, starts_from_run
+from dfk.config.parsing import flags_help, parse
 
 __all__ = [
     "DEFAULTS",
@@ -18,6 +18,5 @@ __all__ = [
     "flags_help",
     "knobs_of",
     "parse",
-    "starts_from_run",
     "weight_per_class",
 ]

@@ -233,7 +233,7 @@ class Fit:
     teacher: str = knob(
         "",
         "The run or .keras file whose answers a network learns, too (distillation); a bare name is "
-        "a run within output_dir.",
+        "a run within output_dir or, without one, a model that comes with dfk.",
         FilePath(),
     )
     teacher_share: float = knob(

@@ -165,7 +165,8 @@ class Ensemble(Options):
 
     members: tuple[str, ...] = knob(
         (),
-        "Runs to combine: names within output_dir, or paths with a slash.",
+        "Runs to combine: names within output_dir, paths with a slash, or names of models that "
+        "come with dfk.",
         Several(FilePath(), "names or paths of runs", check=each_is_named),
         lack="--members and --model=ensemble go together",
     )

@@ -40,11 +40,6 @@ def flags_help() -> str:
     return "\n".join(map(_help_of_group, groups()))
 
 
-def starts_from_run(config: Config) -> bool:
-    """Whether `--vgg16_weights` names a run."""
-    return isinstance(config.options, VGG16) and config.options.starts_from_run
-
-
 def _experiments(
     arguments: Sequence[str], beside: Mapping[str, Given], suites: tuple[Path, ...]
 ) -> list[Config]:
@@ -110,17 +105,19 @@ def _members(
 
 
 def _with_seed(config: Config, seed: int) -> Config:
-    def of_this_seed(run: str) -> str:
-        return run if "/" in run or not run else seeded(run, seed)
-
     options = config.options
     if isinstance(options, Ensemble):
-        config = config.with_(members=tuple(map(of_this_seed, options.members)))
+        config = config.with_(members=tuple(_of_seed(run, seed) for run in options.members))
     if isinstance(options, VGG16) and options.starts_from_run:
-        config = config.with_(vgg16_weights=of_this_seed(options.vgg16_weights))
-    if isinstance(options, Network):
-        config = config.with_(teacher=of_this_seed(config.fit.teacher))
+        config = config.with_(vgg16_weights=_of_seed(options.vgg16_weights, seed))
+    if config.fit.teacher:
+        config = config.with_(teacher=_of_seed(config.fit.teacher, seed))
     return config.with_(experiment=seeded(config.run.experiment, seed), seed=seed, seeds=())
+
+
+def _of_seed(run: str, seed: int) -> str:
+    """The bare name of a run as that of the one with this seed; a path, or a file, stays."""
+    return run if "/" in run or run.endswith(".keras") else seeded(run, seed)
 
 
 def _value(flag: Given, model: str = "") -> Any:

@@ -27,6 +27,9 @@ from dfk.text import printable, valid
 TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 0.05}
 
 
+_KERAS_ONLY = "only Keras models are exported: name a run, or its .keras file"
+
+
 class Exported(NamedTuple):
     """What was exported.
 
@@ -76,7 +79,7 @@ def export(
         DifferenceError: if it would answer differently, beyond `TOLERANCE`.
         DfkError, OSError: if the folder cannot be written.
     """
-    file = find_model(source)
+    file = locate.find_keras(source, _KERAS_ONLY)
     run_dir = file.parent if file.name == runs.MODEL else None
     output_dir = Path(output_dir or _default_folder(file, run_dir))
     if valid(str(output_dir)) != str(output_dir):
@@ -131,27 +134,6 @@ def summary(exported: Exported, precision: str) -> str:
         "(--max_megapixels)\n"
         f"how to serve it  {printable(str(exported.folder.parent / 'README.md'))}"
     )
-
-
-def find_model(source: str | Path) -> Path:
-    """The `.keras` file of a run's folder, of a shipped model's name, or the file itself.
-
-    Raises:
-        UsageError: if it is an SVM, a SavedModel, unfinished or not there.
-    """
-    source = locate.locate(source)
-    if not source.exists():
-        raise UsageError(f"{source}: no such run or .keras file")
-    if source.suffix == ".skops" or (source / runs.SVM_MODEL).is_file():
-        raise UsageError(f"{source} is an SVM; TF Serving serves only Keras models")
-    if (source / "saved_model.pb").is_file():
-        raise UsageError(f"{source} is a SavedModel already; name the run that it came from")
-    file = source / runs.MODEL if source.is_dir() else source
-    if not file.is_file():
-        raise UsageError(f"{source} holds no {runs.MODEL}; name a run that is finished")
-    if file.suffix != ".keras":
-        raise UsageError(f"{source} is no .keras file")
-    return file
 
 
 def _load(file: Path) -> keras.Model:

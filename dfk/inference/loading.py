@@ -29,7 +29,7 @@ def load(path: str | os.PathLike) -> Classifier:
     Raises:
         UsageError: if there is no model, it is damaged, or it was not made by dfk.
     """
-    found = locate.find_model(locate.locate(path))
+    found = locate.find_model(path)
     if found.suffix == ".skops":
         return _load_svm(found)
     if found.suffix == ".keras":

@@ -12,8 +12,9 @@ from dfk.models.classifier import (
 )
 from dfk.models.deepfakenet import DeepFakeNet
 from dfk.models.ensemble import (
-    NO_SVM,
+    KERAS_ONLY,
     Ensemble,
+    common_class_names,
     cross_fit_ensemble,
     fit_ensemble,
     load_member,
@@ -30,14 +31,21 @@ from dfk.models.limits import (
 from dfk.models.residual import ResidualNet
 from dfk.models.rich import RichNet
 from dfk.models.svm import PENALTY, SVM
-from dfk.models.vgg import VGG16, WeightsError, check_weights, has_batch_norm, set_trainable_from
+from dfk.models.vgg import (
+    VGG16,
+    WeightsError,
+    check_trainable_from,
+    check_weights,
+    has_batch_norm,
+    set_trainable_from,
+)
 
 # The networks that `--model` names.
 BUILDERS = {"deepfakenet": DeepFakeNet, "vgg16": VGG16, "residual": ResidualNet, "rich": RichNet}
 
 __all__ = [
     "BUILDERS",
-    "NO_SVM",
+    "KERAS_ONLY",
     "PENALTY",
     "SVM",
     "VGG16",
@@ -47,8 +55,10 @@ __all__ = [
     "RichNet",
     "WeightsError",
     "bytes_per_pixel",
+    "check_trainable_from",
     "check_weights",
     "class_names_of",
+    "common_class_names",
     "cross_fit_ensemble",
     "fit_ensemble",
     "has_batch_norm",

@@ -12,6 +12,9 @@ from dfk.model_files import keras_files
 from dfk.models.classifier import InputShape, image_classifier, names_of
 from dfk.models.seeds import Seeds
 
+# Pixels a side; three poolings leave nothing of a smaller image.
+SMALLEST_IMAGE = 8
+
 
 def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
     *,

@@ -15,6 +15,7 @@ from dfk.errors import UsageError
 from dfk.evaluation.calibration import fit_temperature
 from dfk.layers import ConfidenceWeightedAverage, Frozen, Scale
 from dfk.model_files import keras_files
+from dfk.models import locate
 from dfk.models.classifier import class_names_of, image_classifier, network_of
 from dfk.models.seeds import Seeds
 
@@ -25,8 +26,8 @@ Member = keras.Model | str | Path
 # The study's stacker, but for the penalty: without it, a holdout of 1,125 images overfits it.
 _HIDDEN, _L2 = 16, 3e-3
 
-# What is said of an SVM's path.
-NO_SVM = "{} is an SVM; only Keras models can be members of an ensemble, or teachers"
+# What is said of an SVM.
+KERAS_ONLY = "only Keras models can be members of an ensemble, or teachers"
 
 # The combiner learns in rounds of full-batch steps; cross-validation says after which to stop.
 _FOLDS, _ROUNDS, _STEPS, _LEARNING_RATE = 5, 20, 10, 0.02
@@ -67,7 +68,7 @@ def Ensemble(  # noqa: N802 -- named as keras.applications names its models
         ValueError: for an unknown method.
     """
     models = [load_member(member) for member in members]
-    class_names = _common_class_names(models)
+    class_names = common_class_names(models)
     combine = _combiner(method, len(models), len(class_names), seed)
     frozen = [_freeze(model, f"member{i}_{model.name}") for i, model in enumerate(models)]
     return _assemble(frozen, combine, class_names=class_names, temperature=temperature, name=name)
@@ -133,22 +134,14 @@ def cross_fit_ensemble(
 
 
 def load_member(member: Member) -> keras.Model:
-    """The model itself, or what its path holds: a run's folder or a `.keras` file.
+    """The model itself, or what its path or shipped name means.
 
     Raises:
         UsageError: if that is an SVM, not finished, damaged, or not there.
     """
     if isinstance(member, keras.Model):
         return member
-    path = Path(member)
-    if path.suffix == ".skops" or (path / "model.skops").is_file():
-        raise UsageError(NO_SVM.format(path))
-    file = path / "model.keras" if path.is_dir() else path
-    if not path.exists():
-        raise UsageError(f"there is no run at {path}; train it first")
-    if not file.is_file():
-        raise UsageError(f"the run at {path} has left no {file.name}; finish it first")
-    return keras_files.load(file)
+    return keras_files.load(locate.find_keras(member, KERAS_ONLY))
 
 
 def members_of(model: keras.Model) -> list[keras.Model]:
@@ -167,7 +160,12 @@ def member_weights_of(model: keras.Model) -> dict[str, float]:
     return {}
 
 
-def _common_class_names(models: Sequence[keras.Model]) -> tuple[str, ...]:
+def common_class_names(models: Sequence[keras.Model]) -> tuple[str, ...]:
+    """The class names of models that can be the members of one ensemble.
+
+    Raises:
+        UsageError: for fewer than two, a model that is none of dfk's, or other classes.
+    """
     if len(models) < 2:
         raise UsageError(f"an ensemble needs at least 2 members, got {len(models)}")
     names = [getattr(model.layers[-1], "class_names", None) for model in models]

@@ -67,6 +67,12 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
     return model
 
 
+def smallest_image(filters: Sequence[int], high_pass: bool) -> int:
+    """Pixels a side of the least image that a network with these options takes at its own size."""
+    poolings = len(filters) - 1
+    return max(2**poolings, layers.HighPass.SMALLEST_IMAGE if high_pass else 1)
+
+
 def _network(
     classes: int,
     filters: Sequence[int],

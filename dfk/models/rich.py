@@ -17,6 +17,9 @@ from dfk.model_files import keras_files
 from dfk.models.classifier import InputShape, image_classifier, names_of
 from dfk.models.seeds import Seeds
 
+# Pixels a side, for what is counted.
+SMALLEST_IMAGE = max(layers.NoiseStatistics.SMALLEST_IMAGE, layers.RichFeatures.SMALLEST_IMAGE)
+
 
 def RichNet(  # noqa: N802 -- named as keras.applications names its models
     *,

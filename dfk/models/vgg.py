@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -28,6 +29,9 @@ _MD5 = "6d6bbae143d832006294945121d1f1fc"
 
 # Of ImageNet, in the order blue, green, red: what the published weights were trained on.
 _MEAN_BGR = (103.939, 116.779, 123.68)
+
+# Of each block, its convolutions and their channels
+_CONVOLUTIONS, _WIDTHS = (2, 2, 3, 3, 3), (64, 128, 256, 512, 512)
 
 # Pixels a side; five poolings leave nothing of a smaller image.
 SMALLEST_IMAGE = 32
@@ -119,7 +123,7 @@ def check_weights(weights: str | Path | None) -> Path | None:
 
     Raises:
         WeightsError: if the download fails, there is no such `.h5` or `.keras` file, or it is
-            damaged.
+            damaged or another model's.
     """
     if weights is None or weights == "none":
         return None
@@ -132,10 +136,13 @@ def check_weights(weights: str | Path | None) -> Path | None:
     if path.suffix not in (".keras", ".h5"):
         raise _error(weights, f"this is not {kind} file")
     try:
-        with keras_files.weights(path):
-            return path
+        with keras_files.weights(path) as file:
+            fits = _holds_kernels(file)
     except Refused as error:
         raise _error(weights, f"this is not {kind} file that can be read ({error})") from error
+    if not fits:
+        raise _error(weights, "it holds no weights of VGG16's convolutions")
+    return path
 
 
 def has_batch_norm(path: Path | None) -> bool:
@@ -157,15 +164,40 @@ def set_trainable_from(model: keras.Model, layer: str | None) -> None:
         UsageError: if the model has no such block or layer.
     """
     base = [x for x in network_of(model).layers if x.name.startswith("block")]
-    first = len(base)
-    if layer:
-        found = [i for i, x in enumerate(base) if f"{x.name}_".startswith(f"{layer}_")]
-        if not found:
-            names = ", ".join(x.name for x in base)
-            raise UsageError(f"VGG16 has no block or layer {layer!r}; it has block1-5: {names}")
-        first = found[0]
+    first = _first([x.name for x in base], layer) if layer else len(base)
     for i, x in enumerate(base):
         x.trainable = i >= first
+
+
+def check_trainable_from(layer: str, *, batch_norm: bool) -> None:
+    """Says whether a VGG16 has the block or layer that `set_trainable_from` is to be given.
+
+    Raises:
+        UsageError: if not.
+    """
+    if layer:
+        _first(_names(batch_norm), layer)
+
+
+def _first(names: Sequence[str], layer: str) -> int:
+    """Which of the names is the first of a block, or of a layer with what follows it."""
+    found = [i for i, name in enumerate(names) if f"{name}_".startswith(f"{layer}_")]
+    if not found:
+        raise UsageError(
+            f"VGG16 has no block or layer {layer!r}; it has block1-5: {', '.join(names)}"
+        )
+    return found[0]
+
+
+def _names(batch_norm: bool) -> list[str]:
+    """The names of the layers of the base, in their order."""
+    ends = ("", "_bn", "_relu") if batch_norm else ("",)
+    names = []
+    for block, count in enumerate(_CONVOLUTIONS, start=1):
+        convolutions = [f"block{block}_conv{number}" for number in range(1, count + 1)]
+        names += [f"{name}{end}" for name in convolutions for end in ends]
+        names.append(f"block{block}_pool")
+    return names
 
 
 def _base(batch_norm: bool, seeds: Seeds, dtype: str) -> keras.Model:
@@ -241,6 +273,28 @@ def _load(path: Path, base: keras.Model, model: keras.Model) -> None:
 def _holds(path: Path, key: str) -> bool:
     with keras_files.weights(path) as file, h5py.File(file) as opened:
         return key in opened
+
+
+def _holds_kernels(file: Path) -> bool:
+    """Whether a file holds kernels of the shapes that VGG16's convolutions have."""
+    shapes = []
+
+    def visit(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim == 4:
+            shapes.append(item.shape)
+
+    with h5py.File(file) as opened:
+        opened.visititems(visit)
+    return not Counter(_kernels()) - Counter(shapes)
+
+
+def _kernels() -> Iterator[tuple[int, ...]]:
+    """The shapes of the convolutions' kernels, in their order."""
+    before = 3
+    for width, count in zip(_WIDTHS, _CONVOLUTIONS, strict=True):
+        for _ in range(count):
+            yield 3, 3, before, width
+            before = width
 
 
 def _error(weights: str | Path, reason: object) -> WeightsError:

@@ -41,6 +41,9 @@ _OLD_TEMPORARY = re.compile(
     rf"\.{re.escape(MODEL)}|\.({'|'.join(map(re.escape, sorted(_FILES)))})\.[a-z0-9_]{{8}}"
 )
 
+# Flags that name one other run; --members names several.
+_FROM_RUNS = ("--teacher", "--vgg16_weights")
+
 _PACKAGES = ("tensorflow", "jax", "keras", "keras-cv", "scikit-learn", "numpy", "pillow")
 
 
@@ -370,11 +373,17 @@ def _difference(before: str, config: Config) -> str:
 
 
 def _values(flags: str) -> dict[str, str]:
-    """Flag -> value; members within the output folder without it."""
+    """Flag -> value; of other runs within the output folder only that they are there."""
     values = dict(line.split("=", 1) for line in flags.splitlines() if "=" in line)
     folder = os.path.join(values.get("--output_dir", ""), "")
-    members = tuple(m.removeprefix(folder) for m in split(values.get("--members", "")))
-    return values | {"--members": write(members)}
+
+    def within(run: str) -> str:
+        inside = folder and run.startswith(folder)
+        return f"<output_dir>/{run.removeprefix(folder)}" if inside else run
+
+    members = tuple(map(within, split(values.get("--members", ""))))
+    others = {flag: within(values[flag]) for flag in _FROM_RUNS if flag in values}
+    return values | {"--members": write(members)} | others
 
 
 def _version(package: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dfk import models, runs
@@ -12,10 +12,18 @@ from dfk.data import augment, catalog, excluded_class, service
 from dfk.data.catalog import Catalog
 from dfk.data.embedded import data_folder
 from dfk.errors import UsageError
-from dfk.models import forensic
+from dfk.models import deepfakenet, forensic, residual, rich, vgg
 from dfk.system import backend, hardware
 from dfk.text import valid
-from dfk.training import fitting, jax_devices, phases, strategy
+from dfk.training import jax_devices, phases, sources, strategy
+
+# Of the networks, and the SVM, that take no image of any size; `residual` depends on its options.
+_SMALLEST_IMAGE = {
+    "deepfakenet": deepfakenet.SMALLEST_IMAGE,
+    "vgg16": vgg.SMALLEST_IMAGE,
+    "rich": rich.SMALLEST_IMAGE,
+    "svm_forensic": forensic.SMALLEST_IMAGE,
+}
 
 
 def check(configs: Sequence[Config]) -> list[Config]:
@@ -35,8 +43,9 @@ def check(configs: Sequence[Config]) -> list[Config]:
         if valid(os.fspath(config.run_dir)) != os.fspath(config.run_dir):
             raise UsageError(f"{config.run_dir} is not UTF-8: TensorFlow can write nothing there")
         strategy.prepare(config)
+    folders = {config.run_dir for config in configs}
+    resolved = [_resolved(config, folders) for config in configs]
     upcoming: dict[Path, str] = {}
-    resolved = [_resolved(config) for config in configs]
     for config in resolved:
         check_folder(config)
         _check_source_is_another(config)
@@ -65,27 +74,21 @@ def check_data(config: Config, data: Catalog) -> None:
     """
     _check_sizes(config, data)
     weight_per_class(config, data.class_names)
+    sources.check_classes(config, data.class_names)
     if config.model in models.PENALTY:
         _check_kernel_fits(len(data.splits["train"]))
-    elif config.model == "ensemble":
-        fitting.ensemble(config, data)
-    else:
+    elif config.model in models.BUILDERS:
         phases.check(config, data)
 
 
-def _resolved(config: Config) -> Config:
+def _resolved(config: Config, upcoming: Collection[Path]) -> Config:
     """With what the flags leave to the machine and the folder: `config.flags` repeats the run."""
+    config = sources.named(config, upcoming)
     if config.model in models.BUILDERS:
         config = config.with_(
             precision=hardware.resolve_precision(config.fit.precision),
             augment=augment.expand(config.input.augment),
-            teacher=config.fit.teacher and fitting.run_path(config, config.fit.teacher),
         )
-    if config.model == "vgg16":
-        config = config.with_(vgg16_weights=fitting.weights_path(config))
-    if config.model == "ensemble":
-        paths = (fitting.run_path(config, member) for member in config.options.members)
-        config = config.with_(members=tuple(paths))
     return config
 
 
@@ -107,7 +110,7 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
     if config.model == "vgg16":
         _check_weights(config, upcoming)
     if config.model == "ensemble":
-        _check_members([Path(member) for member in config.options.members], upcoming)
+        _check_members(config, upcoming)
     if config.fit.teacher:
         _check_teacher(config, upcoming)
 
@@ -120,11 +123,7 @@ def check_sides(config: Config) -> None:
     """
     sides = [side for side in (config.input.image_size, config.input.train_crop) if side]
     if sides:
-        alone = config.with_(teacher="")
-        if config.model == "vgg16":
-            alone = alone.with_(vgg16_weights="none")
-        needed = smallest_image(alone, ("a", "b"))
-        _check_smallest(config, min(sides), needed)
+        _check_smallest(config, min(sides), _own_smallest_image(config))
 
 
 def _check_smallest(config: Config, side: int, needed: int) -> None:
@@ -138,46 +137,51 @@ def _check_smallest(config: Config, side: int, needed: int) -> None:
 def _check_source_is_another(config: Config) -> None:
     """Refuses a run that is made from itself: what it learns from must be there before it."""
     run_dir = config.run_dir.resolve()
-    teacher = [("teacher", config.fit.teacher)] if config.fit.teacher else []
-    for flag, source in [*config.options.sources(), *teacher]:
-        path = Path(source).resolve()
+    for flag, source in sources.of(config):
+        path = source.resolve()
         if run_dir in (path, *path.parents):
             raise UsageError(f"--{flag}: {source} is what this run makes; name another run")
 
 
 def _check_weights(config: Config, upcoming: Mapping[Path, str]) -> None:
-    start = Path(config.options.vgg16_weights)
-    if (kind := upcoming.get(start.parent, "vgg16")) != "vgg16":
-        raise UsageError(f"--vgg16_weights: {start.parent} is a run of --model={kind}")
-    if start.parent in upcoming or models.check_weights(config.options.vgg16_weights):
-        models.set_trainable_from(models.VGG16(), config.options.fine_tune_from)
+    run = Path(config.options.vgg16_weights).parent
+    if (kind := upcoming.get(run, "vgg16")) != "vgg16":
+        raise UsageError(f"--vgg16_weights: {run} is a run of --model={kind}")
+    if run in upcoming:  # With BatchNormalization or without: with it, there are more layers.
+        models.check_trainable_from(config.options.fine_tune_from, batch_norm=True)
+    elif file := models.check_weights(sources.start(config)):
+        batch_norm = models.has_batch_norm(file)
+        models.check_trainable_from(config.options.fine_tune_from, batch_norm=batch_norm)
 
 
-def _check_members(paths: Sequence[Path], upcoming: Mapping[Path, str]) -> None:
+def _check_members(config: Config, upcoming: Mapping[Path, str]) -> None:
     """Checks the members as far as they are there; of others, what kind they will be."""
-    loaded = [models.load_member(path) for path in paths if path not in upcoming]
-    if len(loaded) == len(paths):
-        models.Ensemble(loaded)
-    for path in paths:
-        if upcoming.get(path) in models.PENALTY:
-            raise UsageError(models.NO_SVM.format(path))
+    members = config.options.members
+    there = [sources.load(config, x) for x in members if Path(x) not in upcoming]
+    if len(there) == len(members):
+        models.common_class_names(there)
+    for member in members:
+        _refuse_svm(member, upcoming)
 
 
 def _check_teacher(config: Config, upcoming: Mapping[Path, str]) -> None:
     if config.fit.strategy == strategy.MULTI_WORKER:
         raise UsageError("--teacher: not with --strategy=multi_worker, whose loop has no teacher")
-    path = Path(config.fit.teacher)
-    if upcoming.get(path) in models.PENALTY:
-        raise UsageError(models.NO_SVM.format(path))
-    if path not in upcoming:
-        models.load_member(path)
+    _refuse_svm(config.fit.teacher, upcoming)
+    if Path(config.fit.teacher) not in upcoming:
+        sources.teacher(config)
+
+
+def _refuse_svm(name: str, upcoming: Mapping[Path, str]) -> None:
+    if upcoming.get(Path(name)) in models.PENALTY:
+        raise UsageError(f"{name} is an SVM; {models.KERAS_ONLY}")
 
 
 def _check_sizes(config: Config, data: Catalog) -> None:
     """Refuses images, or crops of them, that the model cannot take."""
     shapes = {image.shape[:2] for split in data.splits.values() for image in split.images}
     smallest = min(map(min, shapes))
-    needed = smallest_image(config, data.class_names)
+    needed = smallest_image(config)
     resized = config.input.image_size if config.model in models.BUILDERS else 0
     side = resized or smallest
     _check_smallest(config, min(side, config.input.train_crop or side), needed)
@@ -189,17 +193,17 @@ def _check_sizes(config: Config, data: Catalog) -> None:
         )
 
 
-def smallest_image(config: Config, class_names: tuple[str, ...]) -> int:
+def smallest_image(config: Config) -> int:
     """The least pixels a side of what enters the model of `config`, a member or a teacher of it."""
-    if config.model == "svm_forensic":
-        return forensic.SMALLEST_IMAGE
-    seen = [models.load_member(config.fit.teacher)] if config.fit.teacher else []
-    if config.model == "ensemble":
-        seen += map(models.load_member, config.options.members)
-    if config.model in models.BUILDERS:
-        native = config.with_(image_size=0)
-        seen.append(fitting.build(native, class_names, precision="float32"))
-    return max(map(models.smallest_image, seen), default=1)
+    others = [*sources.members(config), *filter(None, [sources.teacher(config)])]
+    return max(_own_smallest_image(config), *map(models.smallest_image, others), 1)
+
+
+def _own_smallest_image(config: Config) -> int:
+    """That of the network or the SVM itself."""
+    if config.model == "residual":
+        return residual.smallest_image(config.options.filters, config.options.high_pass)
+    return _SMALLEST_IMAGE.get(config.model, 1)
 
 
 def _check_kernel_fits(images: int) -> None:

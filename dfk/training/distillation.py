@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any
 
 import keras
 
-from dfk import models
-from dfk.errors import UsageError
 from dfk.layers import Frozen
 
 
@@ -43,19 +40,3 @@ class Student(keras.Model):
             answers = keras.ops.cast(self._answer(x), y.dtype)
             y = (1 - self._share) * y + self._share * answers
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
-
-
-def load_teacher(path: str | os.PathLike, class_names: tuple[str, ...]) -> keras.Model:
-    """Loads a run's or a file's model and makes sure that it answers for the same classes.
-
-    Raises:
-        UsageError: if there is no Keras model, it is damaged, or it knows other classes.
-    """
-    teacher = models.load_member(path)
-    known = models.class_names_of(teacher)
-    if known != class_names:
-        raise UsageError(
-            f"the teacher {path} knows the classes {', '.join(known)}; the data has "
-            f"{', '.join(class_names)}"
-        )
-    return teacher

@@ -15,15 +15,14 @@ from absl import logging
 from scipy.special import softmax
 
 from dfk import models, runs
-from dfk.config import Config, starts_from_run, weight_per_class
+from dfk.config import Config, weight_per_class
 from dfk.data.catalog import Catalog, Split
-from dfk.errors import UsageError
 from dfk.evaluation import conformal
 from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.conformal import Thresholds
 from dfk.system import files
 from dfk.system.progress import Bar
-from dfk.training import jax_devices, phases, strategy
+from dfk.training import jax_devices, phases, sources, strategy
 from dfk.training.scoring import predict
 
 
@@ -65,7 +64,7 @@ def fit(config: Config, data: Catalog) -> Fitted:
     """Fits the model of `config` on train, and all that is chosen about it on the holdout.
 
     Raises:
-        UsageError: if the images or the members do not fit the flags.
+        UsageError: if the checkpoint is another network's, or features do not fit into memory.
         DivergenceError: if the loss becomes NaN.
     """
     kinds = {"ensemble": _fit_ensemble} | dict.fromkeys(models.PENALTY, _fit_svm)
@@ -100,7 +99,7 @@ def build(
 def _own(config: Config, pretrained: bool) -> dict[str, Any]:
     """The arguments that only this model has."""
     if config.model == "vgg16":
-        file = models.check_weights(config.options.vgg16_weights)
+        file = models.check_weights(sources.start(config))
         return {
             "weights": file if pretrained else None,
             "batch_norm": models.has_batch_norm(file),
@@ -204,7 +203,8 @@ def _fit_svm(config: Config, data: Catalog) -> Fitted:
 def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
     holdout = data.splits["holdout"]
     began = time.monotonic()
-    model = ensemble(config, data)
+    members = sources.members(config)
+    model = models.Ensemble(members, method=config.options.method, seed=config.run.seed)
     answers = [
         predict(member, holdout, batch_size=config.keras.batch_size)
         for member in models.members_of(model)
@@ -226,31 +226,3 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
         seconds=time.monotonic() - began,
         members=dict(zip(names, member_weights, strict=False)),  # A stacker has none.
     )
-
-
-def ensemble(config: Config, data: Catalog) -> keras.Model:
-    """The members of `config` in one model, not yet fitted.
-
-    Raises:
-        UsageError: if they cannot be combined, or know other classes than the data has.
-    """
-    options = config.options
-    model = models.Ensemble(options.members, method=options.method, seed=config.run.seed)
-    if models.class_names_of(model) != data.class_names:
-        raise UsageError(
-            f"the members know the classes {', '.join(models.class_names_of(model))}; the data "
-            f"has {', '.join(data.class_names)}"
-        )
-    return model
-
-
-def weights_path(config: Config) -> str:
-    """What `--vgg16_weights` means, with the model's file for a run."""
-    if not starts_from_run(config):
-        return config.options.vgg16_weights
-    return os.path.join(run_path(config, config.options.vgg16_weights), runs.MODEL)
-
-
-def run_path(config: Config, run: str) -> str:
-    """The path that a member, a teacher or a start means: a bare name is a run beside this one."""
-    return run if "/" in run else os.path.join(config.run.output_dir, run)

@@ -16,7 +16,7 @@ from dfk.data import augment
 from dfk.data.catalog import Catalog
 from dfk.data.pipeline import make_dataset, steps_per_epoch
 from dfk.runs.checkpoint_file import Saved
-from dfk.training import distillation, features, multi_worker, strategy
+from dfk.training import distillation, features, multi_worker, sources, strategy
 from dfk.training.callbacks import (
     AverageWeights,
     Progress,
@@ -51,19 +51,18 @@ def _phases(config: Config) -> list[Phase]:
 
 
 def check(config: Config, data: Catalog) -> None:
-    """Says whether batches can be made of the images, and a teacher knows their classes.
+    """Says whether batches can be made of the images.
 
     Raises:
         UsageError: if not.
     """
-    _teacher(config, data)
     _datasets(config, data)
 
 
 def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
     """Fits what the checkpoint leaves to do; the network ends with its best weights."""
     network = models.network_of(model)
-    teacher = _teacher(config, data)
+    teacher = sources.teacher(config)
     first_epoch = 0
     strategy.wait_for_all()  # The chief has made the folder that the others look into.
     folder = runs.folder(config)
@@ -92,13 +91,6 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
         checkpoint.end_phase(network)
         strategy.wait_for_all()  # The next phase reads what the chief has written.
     return checkpoint.saved
-
-
-def _teacher(config: Config, data: Catalog) -> keras.Model | None:
-    if not config.fit.teacher:
-        return None
-    with strategy.scope(config):
-        return distillation.load_teacher(config.fit.teacher, data.class_names)
 
 
 def _with_teacher(

@@ -192,12 +192,12 @@ def test_bfloat16_saves_two_bytes_a_weight(keras_file, tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: folder / "none", "no such run or .keras file"),
+        (lambda folder: folder / "none", "there is no model at"),
         (lambda folder: _file(folder, "model.skops").parent, "is an SVM"),
         (lambda folder: _file(folder, "model.skops"), "is an SVM"),
-        (lambda folder: _file(folder, "saved_model.pb").parent, "a SavedModel already"),
+        (lambda folder: _file(folder, "saved_model.pb").parent, "is a SavedModel; only Keras"),
         (lambda folder: _file(folder, "config.flags").parent, "holds no model.keras"),
-        (lambda folder: _file(folder, "notes.txt"), "is no .keras file"),
+        (lambda folder: _file(folder, "notes.txt"), "is no model"),
         (lambda folder: _file(folder, "model.keras"), "cannot be loaded as a Keras model"),
     ],
 )

@@ -281,10 +281,10 @@ def test_members_are_read_from_files_and_runs(members, tmp_path):
 
 
 def test_what_cannot_be_a_member_is_refused(members, tmp_path):
-    with pytest.raises(ValueError, match=f"there is no run at {tmp_path}/none; train it first"):
+    with pytest.raises(ValueError, match=f"there is no model at {tmp_path}/none; with dfk come"):
         Ensemble([members[0], tmp_path / "none"])
     (tmp_path / "unfinished").mkdir()
-    with pytest.raises(ValueError, match=r"unfinished has left no model\.keras; finish it first"):
+    with pytest.raises(ValueError, match=r"unfinished holds no model\.keras"):
         Ensemble([members[0], tmp_path / "unfinished"])
     (tmp_path / "svm").mkdir()
     (tmp_path / "svm" / "model.skops").touch()

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from dfk.errors import UsageError
 from dfk.models import class_names_of, network_of, vgg
 from dfk.models.vgg import VGG16, WeightsError, check_weights, set_trainable_from
 from tests.datasets import texture
@@ -244,3 +245,13 @@ def _write_legacy(model, path):
             group.attrs["weight_names"] = np.array(list(weights), "S")
             for name, values in weights.items():
                 group[name] = values
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_the_layers_are_known_without_building_them(batch_norm, scratch, keras_vgg):
+    network = network_of(scratch.model) if batch_norm else keras_vgg.model
+    built = [layer.name for layer in network.layers if layer.name.startswith("block")]
+    assert vgg._names(batch_norm) == built
+    vgg.check_trainable_from("block4_conv2", batch_norm=batch_norm)
+    with pytest.raises(UsageError, match="no block or layer 'block'; it has block1-5: block1_c"):
+        vgg.check_trainable_from("block", batch_norm=batch_norm)

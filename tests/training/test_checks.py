@@ -1,10 +1,12 @@
 """What is refused before work, and how often it is asked."""
 
+import keras
 import pytest
 
-from dfk import cli, config, training
+from dfk import cli, config, models, training
 from dfk.errors import UsageError
-from dfk.training import checks
+from dfk.model_files import keras_files
+from dfk.training import checks, fitting, sources
 from tests.datasets import write_kaggle
 
 
@@ -39,3 +41,59 @@ def test_a_folder_that_has_come_since_the_check_is_left_alone(data_dir, tmp_path
     (checked.run_dir / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match="is no run"):
         training.run_checked(checked)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--model=deepfakenet"],
+        ["--model=residual"],
+        ["--model=residual", "--filters=4,4,4,4,4,4"],
+        ["--model=residual", "--filters=4", "--high_pass"],
+        ["--model=rich"],
+        ["--model=vgg16", "--vgg16_weights=none"],
+    ],
+)
+def test_the_least_image_is_known_without_building_a_network(flags):
+    (settings,) = config.parse(["--data_dir=x", "--image_size=0", *flags])
+    built = fitting.build(settings, ("a", "b"), precision="float32")
+    assert checks.smallest_image(settings) == models.smallest_image(built)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The names of networks that are built and of files that are loaded, as they come."""
+    seen = []
+    for name, build in models.BUILDERS.items():
+        counting = lambda *a, name=name, build=build, **k: seen.append(name) or build(*a, **k)  # noqa: E731
+        monkeypatch.setitem(models.BUILDERS, name, counting)
+    load = keras_files.load
+    monkeypatch.setattr(keras_files, "load", lambda p: seen.append("a file") or load(p))
+    monkeypatch.setattr(keras.applications, "VGG16", lambda **_: seen.append("VGG16"))
+    sources._load.cache_clear()
+    return seen
+
+
+FLAGS = ["--image_size=16", "--epochs=1", "--batch_size=16"]
+
+
+def test_checking_builds_nothing(counted, data_dir, tmp_path, monkeypatch):
+    base = tmp_path / "base.weights.h5"
+    flags = [f"--data_dir={data_dir}", f"--output_dir={tmp_path}"]
+    for model in ("deepfakenet", "residual", "rich"):
+        settings = config.parse([*flags, f"--model={model}", *FLAGS])[0]
+        (checked,) = training.check([settings])
+        checks.check_data(checked, training.load_data(checked))
+    monkeypatch.setattr(models, "check_weights", lambda weights: base)
+    monkeypatch.setattr(models, "has_batch_norm", lambda path: False)
+    given = ["--model=vgg16", f"--vgg16_weights={base}", "--image_size=32"]
+    training.check(config.parse([*flags, *given]))
+    with pytest.raises(UsageError, match="no block or layer 'head'"):
+        training.check(config.parse([*flags, *given, "--fine_tune_from=head"]))
+    assert counted == []
+
+
+def test_a_network_is_built_to_train_and_to_deploy(counted, data_dir, tmp_path):
+    flags = [f"--data_dir={data_dir}", f"--output_dir={tmp_path}", *FLAGS]
+    training.run(config.parse(flags)[0])
+    assert counted == ["deepfakenet", "deepfakenet", "a file"]  # Which the report looks at

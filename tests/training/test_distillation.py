@@ -156,7 +156,11 @@ def test_a_teacher_that_cannot_teach_is_refused_with_its_path(data_dir, tmp_path
     if teacher == "other":
         folder.mkdir()
         network(16).save(folder / "model.keras")
-    reason = {"gone": "train it first", "svm": "is an SVM", "other": "knows the classes cat, dog"}
+    reason = {
+        "gone": "there is no model",
+        "svm": "is an SVM",
+        "other": "knows the classes cat, dog",
+    }
     settings = _config(data_dir, tmp_path, "--experiment=x", f"--teacher={teacher}")
     with pytest.raises(UsageError, match=reason[teacher]) as error:
         training.run(settings)

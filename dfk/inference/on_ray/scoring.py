@@ -25,7 +25,6 @@ from dfk.inference.on_ray import output_folder
 from dfk.inference.on_ray.cluster import Pool, pool
 from dfk.inference.on_ray.inputs import parquet_files, parts_of
 from dfk.inference.on_ray.output_folder import Outcome
-from dfk.models import locate
 
 # Rows of a part: what a killed call scores once more, and as often actors load the model.
 PART_ROWS = 100_000
@@ -68,7 +67,7 @@ def score(
         "batch_size": batch_size,
         **asked,
     }
-    file = inference.find_model(locate.locate(model))
+    file = inference.find_model(model)
     settings = {**scorer, "digest": output_folder.digest(file)}
     settings["inputs"] = [os.path.abspath(x) for x in inputs]
     given = parquet_files(inputs)

@@ -1,0 +1,116 @@
+"""What a run is made from: the members of an ensemble, a teacher, what VGG16 starts with."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Container
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from dfk import models, runs
+from dfk.config import Config
+from dfk.errors import UsageError
+from dfk.model_files import keras_files
+from dfk.models import locate
+from dfk.training import strategy
+
+
+def named(config: Config, upcoming: Container[Path] = ()) -> Config:
+    """`config` with names that mean the same wherever its flags are given again.
+
+    Args:
+        upcoming: the folders of the runs that will be there.
+    """
+    where = config.run.output_dir, upcoming
+    options = config.options
+    if config.model == "ensemble":
+        members = tuple(locate.named(member, *where) for member in options.members)
+        config = config.with_(members=members)
+    if config.model == "vgg16" and options.starts_from_run:
+        weights = options.vgg16_weights
+        if not locate.is_shipped(weights, *where):
+            weights = os.path.join(locate.named(weights, *where), runs.MODEL)
+        config = config.with_(vgg16_weights=weights)
+    if config.fit.teacher:
+        config = config.with_(teacher=locate.named(config.fit.teacher, *where))
+    return config
+
+
+def of(config: Config) -> list[tuple[str, Path]]:
+    """What a run whose flags are `named` is made from: each flag, and a path that it means."""
+    given = config.options.sources()
+    given += [("teacher", config.fit.teacher)] if config.fit.teacher else []
+    return [(flag, _path(config, source)) for flag, source in given]
+
+
+def start(config: Config) -> str | Path:
+    """What VGG16 starts with, as `models.check_weights` takes it; the flags are `named`."""
+    weights = config.options.vgg16_weights
+    return _path(config, weights) if config.options.sources() else weights
+
+
+def _path(config: Config, name: str) -> Path:
+    # What is bare beside shipped names is a file of weights, in the working directory.
+    shipped = locate.is_shipped(name, config.run.output_dir)
+    return locate.locate(name, config.run.output_dir) if shipped else Path(name)
+
+
+def members(config: Config) -> list[keras.Model]:
+    """The members of an ensemble.
+
+    Raises:
+        UsageError: if one is no Keras model, damaged, or not there.
+    """
+    return [load(config, name) for name in _members(config)]
+
+
+def _members(config: Config) -> list[str]:
+    return [name for flag, name in config.options.sources() if flag == "members"]
+
+
+def teacher(config: Config) -> keras.Model | None:
+    """The teacher, if there is one, made for the strategy of `config`.
+
+    Raises:
+        UsageError: if it is no Keras model, damaged, or not there.
+    """
+    with strategy.scope(config):
+        return load(config, config.fit.teacher) if config.fit.teacher else None
+
+
+def check_classes(config: Config, class_names: tuple[str, ...]) -> None:
+    """Makes sure that members and teacher answer for the classes of the data.
+
+    Raises:
+        UsageError: if they know others.
+    """
+    known_to = [(f"the member {name}", load(config, name)) for name in _members(config)]
+    if config.fit.teacher:
+        known_to.append((f"the teacher {config.fit.teacher}", teacher(config)))
+    for what, model in known_to:
+        known = models.class_names_of(model)
+        if known != class_names:
+            raise UsageError(
+                f"{what} knows the classes {', '.join(known)}; the data has "
+                f"{', '.join(class_names)}"
+            )
+
+
+def load(config: Config, name: str) -> keras.Model:
+    """The Keras model that a name or path in the flags of `config` means, loaded once.
+
+    Who changes it changes it for all: ensembles copy their members, a teacher stays as it is.
+    """
+    file = locate.find_keras(name, models.KERAS_ONLY, config.run.output_dir)
+    state = file.stat()
+    # Variables belong to the strategy, or the devices of JAX, that they were made for.
+    place = tf.distribute.get_strategy(), keras.distribution.distribution()
+    return _load(file.resolve(), (state.st_ino, state.st_size, state.st_mtime_ns), place)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(file: Path, state: tuple[int, ...], place: tuple) -> keras.Model:
+    return keras_files.load(file)
