@@ -63,7 +63,7 @@ def test_a_room_imports_only_from_those_below_it(module):
         ("from dfk.layers import Resizing", []),
         ("from dfk import layers, inference", ["inference"]),
         ("def f():\n    import dfk.training.phases", ["training"]),
-        ("if TYPE_CHECKING:\n    from dfk.reports.page import Mistake", ["reports"]),
+        ("if TYPE_CHECKING:\n    from dfk.reports.mistakes import Mistake", ["reports"]),
     ],
 )
 def test_another_arrow_is_seen(source, wrong):

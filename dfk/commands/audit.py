@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _write(folder: Path, found: dict) -> None:
-    from dfk.reports.page import render
+    from dfk.reports.html import render
     from dfk.system.files import write_atomic, write_json
 
     folder.mkdir(parents=True, exist_ok=True)

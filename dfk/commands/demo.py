@@ -48,15 +48,15 @@ def main(arguments: list[str]) -> int:
     keep_stderr()
     prepare_logging()
     from dfk import inference, web
-    from dfk.web.page import Page
+    from dfk.web.examination import Examiner
 
     with _listen(options.host, options.port) as listener:
         classifier = inference.load(options.model)
-        page = Page(classifier, min_confidence=options.min_confidence)
+        examiner = Examiner(classifier, min_confidence=options.min_confidence)
         _end_on_signals()
         try:
             web.serve(
-                page,
+                examiner,
                 classifier.name,
                 listener,
                 hosts=[options.host, *options.allow_host],

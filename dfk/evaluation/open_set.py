@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -113,55 +113,3 @@ def _histogram(known: np.ndarray, unknown: np.ndarray) -> dict[str, list[float]]
     edges = np.histogram_bin_edges(np.concatenate([known, unknown]).astype(np.float64), _BINS)
     shares = [np.histogram(values, edges)[0] / len(values) for values in (known, unknown)]
     return {"edges": edges.tolist(), "known": shares[0].tolist(), "unknown": shares[1].tolist()}
-
-
-def table(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """A header and a row for each run that left a class out, by its name.
-
-    A row with their means follows the runs of each model that has several.
-
-    Args:
-        found: what `metrics.json` of runs hold; those without `open_set` are passed over.
-
-    Returns:
-        Rows of text; empty without such a run.
-    """
-    runs = sorted(
-        (metrics for metrics in found if "open_set" in metrics),
-        key=lambda metrics: (metrics["model"], metrics["open_set"]["excluded"]),
-    )
-    rows = []
-    for model in dict.fromkeys(metrics["model"] for metrics in runs):
-        numbers = {m["experiment"]: _numbers(m) for m in runs if m["model"] == model}
-        left_out = {m["experiment"]: m["open_set"]["excluded"] for m in runs}
-        rows += [(left_out[name], name, *_cells(row)) for name, row in numbers.items()]
-        if len(numbers) > 1:
-            rows.append(("mean", model, *_cells(np.mean(list(numbers.values()), axis=0))))
-    return [_HEADER, *rows] if rows else []
-
-
-_HEADER = (
-    *("left out", "experiment", "accuracy on the others"),
-    *(f"{figure} {score}" for figure in FIGURES.values() for score in SCORES.values()),
-    *("known called unknown", "unknown found"),
-)
-
-
-def _numbers(metrics: Mapping[str, Any]) -> list[float]:
-    """What the columns of a run hold; NaN where there is nothing."""
-    found = metrics["open_set"]
-    by_score = [found["scores"].get(score) or {} for score in SCORES]
-    figures = [row.get(figure, np.nan) for figure in FIGURES for row in by_score]
-    return [metrics["accuracy"], *figures, *(found["threshold"][k] for k in _RATES)]
-
-
-_RATES = ("false_alarms", "found")
-
-
-def _cells(numbers: Sequence[float]) -> list[str]:
-    accuracy, *figures, false_alarms, found = numbers
-    return [
-        f"{accuracy:.2%}",
-        *("" if np.isnan(x) else f"{x:.3f}" for x in figures),
-        *(f"{false_alarms:.1%}", f"{found:.1%}"),
-    ]

@@ -12,8 +12,8 @@ from typing import Any
 from dfk import runs
 from dfk.data.catalog import Catalog
 from dfk.errors import DfkError
-from dfk.evaluation import open_set
 from dfk.evaluation.comparison import mcnemar
+from dfk.reports import open_set_table
 from dfk.reports.predictions import read_correct
 from dfk.runs import records
 from dfk.system.files import write_atomic, write_json
@@ -50,7 +50,7 @@ def write_results(output_dir: Path) -> str:
     if over_seeds:
         table += f"\n## Over seeds\n\n{_markdown(_rows(over_seeds))}"
     write_json(output_dir / "results.json", found)
-    if unknown := open_set.table([m for m in found if m.get("open_set") and m.get("model")]):
+    if unknown := open_set_table.table([m for m in found if m.get("open_set") and m.get("model")]):
         table += f"\n## Unknown generators\n\n{_markdown(unknown)}"
     write_atomic(output_dir / "results.md", f"# Results\n\n{table}")
     return table

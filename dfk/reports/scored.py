@@ -18,8 +18,8 @@ from dfk.evaluation import conformal, metrics
 from dfk.inference import Classifier, load
 from dfk.inference.explain import Explainer, can_explain
 from dfk.reports.mistakes import worst_mistakes
-from dfk.reports.page import TRAIN, write_report
 from dfk.reports.predictions import write_predictions
+from dfk.reports.report import TRAIN, write_report
 from dfk.runs import records
 from dfk.system.files import write_json
 

@@ -1,4 +1,4 @@
-"""The page of `dfk demo` in a browser: a small web server in front of `dfk.web.page`.
+"""The page of `dfk demo` in a browser: a small web server in front of `dfk.web.examination`.
 
 Needs the extra `demo`. It answers four addresses, and nothing else exists: the page, its style, its
 script, and the place for the bytes of one image. An image stays in memory and goes with its
@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from dfk.web.page import Page
+from dfk.web.examination import Examiner
 
 if TYPE_CHECKING:
     import uvicorn
@@ -34,7 +34,7 @@ _GRACE = 1  # Seconds for open pages, which keep a connection, when the server e
 
 
 def serve(
-    page: Page,
+    examiner: Examiner,
     name: str,
     listener: socket.socket,
     *,
@@ -45,7 +45,7 @@ def serve(
     """Serves a page on a socket that listens already, until SIGINT or SIGTERM.
 
     Args:
-        page: what answers; at a time, one small image and one large.
+        examiner: what answers; at a time, one small image and one large.
         name: of the model, as the reader knows it.
         listener: where browsers connect.
         hosts: names under which browsers know this machine, beside those that follow from
@@ -57,13 +57,13 @@ def serve(
         KeyboardInterrupt: after a SIGINT, when all is closed. A thread may still be at work on an
             image.
     """
-    made = server(page, name, listener.getsockname()[0], hosts, max_upload_mb)
+    made = server(examiner, name, listener.getsockname()[0], hosts, max_upload_mb)
     ready()
     made.run(sockets=[listener])
 
 
 def server(
-    page: Page, name: str, address: str, hosts: Collection[str], max_upload_mb: int
+    examiner: Examiner, name: str, address: str, hosts: Collection[str], max_upload_mb: int
 ) -> uvicorn.Server:
     """The server of a page, for requests to an `address` that it will listen at."""
     import uvicorn
@@ -73,7 +73,7 @@ def server(
     from dfk.web.hosts import Hosts
 
     config = uvicorn.Config(
-        application(page, name, Hosts(address, hosts), max_upload_mb),
+        application(examiner, name, Hosts(address, hosts), max_upload_mb),
         http=Connection,
         loop="asyncio",
         ws="none",

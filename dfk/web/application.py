@@ -14,21 +14,21 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from dfk.web import html
+from dfk.web.examination import CLOSED_SET, Examiner
 from dfk.web.hosts import Guard, Hosts
 from dfk.web.lanes import Lanes
-from dfk.web.page import CLOSED_SET, Page
 from dfk.web.uploads import Uploads
 
 _FAILED = "The page itself failed at this; where it was started, it says why."
 
 
-def application(page: Page, name: str, hosts: Hosts, max_upload_mb: int) -> Starlette:
+def application(examiner: Examiner, name: str, hosts: Hosts, max_upload_mb: int) -> Starlette:
     """The page as an ASGI application, for requests under `hosts`."""
     uploads, lanes = Uploads(max_upload_mb * 2**20), Lanes()
     text = html.render(
         "page.html.j2",
         name=name,
-        class_names=page.class_names,
+        class_names=examiner.class_names,
         max_upload_mb=max_upload_mb,
         max_upload_bytes=uploads.largest,
         closed_set=CLOSED_SET,
@@ -36,9 +36,9 @@ def application(page: Page, name: str, hosts: Hosts, max_upload_mb: int) -> Star
 
     async def answer(request: Request) -> Response:
         async with uploads.read(request) as data:
-            large = await run_in_threadpool(page.is_large, data)
+            large = await run_in_threadpool(examiner.is_large, data)
             lane = lanes.large if large else lanes.small
-            work = functools.partial(html.answer, page, data)
+            work = functools.partial(html.answer, examiner, data)
             return HTMLResponse(await lane.run(work, request))
 
     app = Starlette(

@@ -11,16 +11,16 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from dfk.web.page import Page, smaller
+from dfk.web.examination import Examiner, smaller
 
 HERE = Path(__file__).parent
 
 
-def answer(page: Page, data: bytes) -> str:
+def answer(examiner: Examiner, data: bytes) -> str:
     """What there is to show of a file; the page's script puts in the file's name."""
-    shown = page.show(data)
-    ranked = sorted(shown.probabilities.items(), key=lambda item: -item[1])
-    return render("answer.html.j2", shown=shown, ranked=ranked)
+    examination = examiner.examine(data)
+    ranked = sorted(examination.probabilities.items(), key=lambda item: -item[1])
+    return render("answer.html.j2", examination=examination, ranked=ranked)
 
 
 def render(template: str, **values: Any) -> str:

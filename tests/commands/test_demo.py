@@ -17,7 +17,7 @@ from PIL import Image
 
 import dfk
 from dfk import cli
-from dfk.web.page import CLOSED_SET, Page
+from dfk.web.examination import CLOSED_SET, Examiner
 from tests import networks
 from tests.demo_server import demo
 from tests.pictures import BROKEN, encode, noise
@@ -30,8 +30,8 @@ SLOW = """
 import time
 from dfk.commands import demo
 def slow():
-    from dfk.web.page import Page
-    Page.show = lambda *_: time.sleep(300)
+    from dfk.web.examination import Examiner
+    Examiner.examine = lambda *_: time.sleep(300)
 demo._end_on_signals = slow
 """
 NAMES = ("<b>cat</b>", "dog ${1 + 1} {{name}}", "übung")  # No markup, no template
@@ -117,7 +117,9 @@ def test_the_image_and_its_heat_map_stand_side_by_side(classifier, page):
     shown = _upload(page, "heat.png", encode(image, "PNG"))
     left, right = shown.locator("img").all()
     np.testing.assert_array_equal(_pixels(left), image)
-    np.testing.assert_array_equal(_pixels(right), Page(classifier).show(encode(image, "PNG")).heat)
+    np.testing.assert_array_equal(
+        _pixels(right), Examiner(classifier).examine(encode(image, "PNG")).heat
+    )
     a, b = left.bounding_box(), right.bounding_box()
     assert a["y"] == b["y"] and a["x"] + a["width"] < b["x"] and a["width"] > 200
 

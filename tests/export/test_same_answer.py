@@ -15,7 +15,7 @@ import dfk
 from dfk.benchmarks.serving.client import Client
 from dfk.data import decode
 from dfk.inference.description import describe
-from dfk.web.page import Page
+from dfk.web.examination import Examiner
 from tests.networks import CLASSES
 from tests.pictures import BROKEN, GOOD
 
@@ -55,10 +55,10 @@ def test_dfk_load(exported, expected, where):
     assert [prediction.label for prediction in predictions] == labels
 
 
-def test_the_page_of_a_saved_model(exported, expected):
+def test_the_examiner_of_a_saved_model(exported, expected):
     classifier = dfk.load(exported)
     assert describe(classifier)["image_sizes"] == [[16, 16], [24, 24]]
-    shown = Page(classifier).show(GOOD["png"])
+    shown = Examiner(classifier).examine(GOOD["png"])
     found = list(shown.probabilities.values())
     np.testing.assert_allclose(found, expected[list(GOOD).index("png")], rtol=0, atol=1e-5)
     assert shown.heat is None and "a SavedModel hides its layers" in shown.no_heat

@@ -1,4 +1,4 @@
-"""What a page shows of one image file: the answer, where the model looked, and what to doubt.
+"""One image file, examined: the answer, where the model looked, and what to doubt.
 
 From the bytes of the file to words and pixels, without any browser or server. It has nothing
 to do with `dfk.data.embedded`, the embedded data set.
@@ -32,7 +32,7 @@ CLOSED_SET = (
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Shown:
+class Examination:
     """What there is to show of an image.
 
     Attributes:
@@ -54,8 +54,8 @@ class Shown:
     warnings: tuple[str, ...] = ()
 
 
-class Page:
-    """Answers for image files with one loaded model."""
+class Examiner:
+    """Examines image files with one loaded model."""
 
     def __init__(self, classifier: Classifier, *, min_confidence: float = MIN_CONFIDENCE):
         """Prepares `classifier`; an answer below `min_confidence` is warned of.
@@ -78,25 +78,30 @@ class Page:
         try:
             height, width = decode.size(tf.constant(data))
         except decode.FAILURES:
-            return False  # It is damaged, which `show` notices as soon.
+            return False  # It is damaged, which `examine` notices as soon.
         return int(height) * int(width) > LARGE
 
-    def show(self, data: bytes) -> Shown:
-        """Answers for the bytes of one image file, just as they were uploaded.
+    def examine(self, data: bytes) -> Examination:
+        """Examines the bytes of one image file, just as they were uploaded.
 
         Never raises for what the bytes are: a broken file is a `prediction.error`.
         """
         pixels = pixels_of(data, limits=self._classifier.limits)
         if isinstance(pixels, str):
             classes = len(self._classifier.class_names)
-            return Shown(Prediction("", 0.0, np.zeros(classes, np.float32), pixels))
-        (found,) = self._classifier.predict(pixels)
-        if found.error:
-            return Shown(found)
+            return Examination(Prediction("", 0.0, np.zeros(classes, np.float32), pixels))
+        (prediction,) = self._classifier.predict(pixels)
+        if prediction.error:
+            return Examination(prediction)
         heat, no_heat, part = self._heat(pixels)
-        named = zip(self._classifier.class_names, found.probabilities.tolist(), strict=True)
-        return Shown(
-            found, pixels, dict(named), heat, no_heat, (*self._warnings(pixels, found), *part)
+        named = zip(self._classifier.class_names, prediction.probabilities.tolist(), strict=True)
+        return Examination(
+            prediction,
+            pixels,
+            dict(named),
+            heat,
+            no_heat,
+            (*self._warnings(pixels, prediction), *part),
         )
 
     def _heat(self, pixels: np.ndarray) -> tuple[np.ndarray | None, str, list[str]]:
@@ -114,7 +119,7 @@ class Page:
             return None, f"No heat map: {error}.", []
         return None, "No heat map: nowhere in the image did Grad-CAM find a part for the label.", []
 
-    def _warnings(self, pixels: np.ndarray, found: Prediction):
+    def _warnings(self, pixels: np.ndarray, prediction: Prediction):
         height, width, _ = pixels.shape
         others = [
             f"{w} x {h}" for h, w in self._classifier.image_sizes if (h, w) != (height, width)
@@ -124,9 +129,9 @@ class Page:
                 f"Resized: the image has {width} x {height} pixels, the model looks at "
                 f"{' and '.join(others)}. Resizing weakens the traces of a generator."
             )
-        if found.confidence < self._min_confidence:
+        if prediction.confidence < self._min_confidence:
             yield (
-                f"Unsure: the confidence of {found.confidence:.1%} is below "
+                f"Unsure: the confidence of {prediction.confidence:.1%} is below "
                 f"{self._min_confidence:.0%}. Do not rely on this label."
             )
 

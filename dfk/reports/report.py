@@ -3,23 +3,19 @@
 import base64
 import io
 import math
-import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
 from dfk.reports import confidence_plots, plots, robustness_plots
+from dfk.reports.html import DASH, is_figure, render
 from dfk.reports.mistakes import Mistake
-from dfk.reports.results import duration
 from dfk.system.files import write_atomic
-from dfk.text import printable
 
-DASH = "\u2013"
 MAX_MISTAKES = 24
 MAX_CONFUSIONS = 6
 WIDE = 8  # more classes than this take the page's whole width
@@ -83,58 +79,8 @@ def write_report(
     write_atomic(path, page)
 
 
-def render(template: str, **values: Any) -> bytes:
-    """Fills a page in; text is escaped, whatever it holds."""
-    return _environment().get_template(template).render(**values).encode()
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=_percent, decimal=_decimal, count=_count, duration=_duration, share=_share
-    )
-    return environment
-
-
-def _shown(value: Any) -> Any:
-    """A question mark for bytes of a file's name that are no text, and what `printable` escapes."""
-    return printable(value.encode(errors="replace").decode()) if type(value) is str else value
-
-
-def _known(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value)
-
-
-def _percent(value: Any, digits: int = 2) -> str:
-    return f"{value:.{digits}%}".replace("%", "\u202f%") if _known(value) else DASH
-
-
-def _decimal(value: Any, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if _known(value) else DASH
-
-
-def _share(value: Any) -> str:
-    return f"{value:.1%}" if _known(value) else "0%"  # for CSS, not for people
-
-
-def _count(value: Any) -> str:
-    if not _known(value):
-        return DASH
-    return f"{value / 1e6:,.1f}\u202fM" if value >= 1e6 else f"{value:,.0f}"
-
-
-def _duration(seconds: Any) -> str:
-    return duration(seconds).replace(" ", "\u202f") if _known(seconds) else DASH
-
-
 def _weakest(per_class: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    known = [row for row in per_class if _known(row.get("f1")) and row.get("support") != 0]
+    known = [row for row in per_class if is_figure(row.get("f1")) and row.get("support") != 0]
     return min(known, key=lambda row: row["f1"], default=None)
 
 
@@ -142,11 +88,11 @@ def _interval(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     """The accuracy's interval as a strip: its ends, and where things lie on it in percent."""
     low, high = metrics.get("accuracy_ci95") or (None, None)
     accuracy, published = metrics.get("accuracy"), metrics.get("published_accuracy")
-    if not all(map(_known, (low, high, accuracy))):
+    if not all(map(is_figure, (low, high, accuracy))):
         return None
     marks = {"low": low, "high": high, "accuracy": accuracy}
     verdict = None
-    if _known(published):
+    if is_figure(published):
         marks["published"] = published
         verdict = "below" if published < low else "above" if published > high else "within"
     start = max(0.0, math.floor(min(marks.values()) * 100 - 1) / 100)

@@ -1,122 +1,21 @@
 """The report of a run: whole, self-contained, escaped, repeatable; every test renders for real."""
 
-import base64
 import html
-import io
 import re
 import shutil
 import subprocess
 import warnings
 from collections import Counter
-from html.parser import HTMLParser
 
 import matplotlib
 import numpy as np
 import pytest
-from PIL import Image
 
-from dfk.reports import plots
-from dfk.reports.mistakes import Mistake
-from dfk.reports.page import write_report
+from dfk.reports.report import write_report
+from tests.reports.rendered import arguments, mistake, render
 
-VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-class Page(HTMLParser):
-    """The tags of a page with their attributes, and its text; refuses tags that do not nest."""
-
-    def __init__(self, source: str):
-        super().__init__()
-        self.source, self.tags, self.text, self.open = source, [], "", []
-        self.feed(source)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.text += " "
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, self.getpos()
-        self.text += " "
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += data.replace("\u202f", " ")
-
-    @property
-    def words(self) -> str:
-        return " ".join(self.text.split())
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def pictures(self) -> list[np.ndarray]:
-        uris = [img["src"].removeprefix("data:image/png;base64,") for img in self.named("img")]
-        return [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri)))) for uri in uris]
-
-
-def arguments(names=("0", "1", "2", "3", "4"), n=60):
-    """A run on `n` images: image i is of class i % C and every seventh is taken for the next."""
-    count = len(names)
-    labels = np.arange(n) % count
-    predicted = np.where(np.arange(n) % 7 == 0, (labels + 1) % count, labels)
-    probabilities = np.full((n, count), 0.2 / (count - 1), np.float32)
-    probabilities[np.arange(n), predicted] = 0.8
-    matrix = np.zeros((count, count), int)
-    np.add.at(matrix, (labels, predicted), 1)
-    scores = [{"precision": 0.9, "recall": 0.8, "f1": 0.85 - i / 1000} for i in range(count)]
-    return {
-        "title": "deepfakenet2",
-        "metrics": {
-            "experiment": "deepfakenet2",
-            "model": "deepfakenet",
-            "split": "validation",
-            "n": n,
-            "accuracy": 0.9336,
-            "accuracy_ci95": [0.9184, 0.9461],
-            "macro_f1": 0.9341,
-            "per_class": [
-                {"class": name, **score, "support": int(row.sum())}
-                for name, score, row in zip(names, scores, matrix, strict=True)
-            ],
-            "confusion_matrix": matrix.tolist(),
-            "nll": 0.2113,
-            "ece": 0.0184,
-            "temperature": 1.3071,
-            "parameters": 287141,
-            "wall_time_s": 2911.4,
-            "train_images_per_s": 138.6,
-        },
-        "history": [
-            {"epoch": i, "loss": 1 / i, "accuracy": 1 - 0.5 / i, "holdout_loss": abs(i - 3) + 0.5,
-             "holdout_accuracy": 0.9, "learning_rate": 1e-4}
-            for i in range(1, 6)
-        ],
-        "config": {"model": "deepfakenet", "seed": 0, "limit": None},
-        "environment": {"packages": {"keras": "3.15.1"}, "gpus": ["H200", "H200"]},
-        "mistakes": [mistake(confidence=0.8)],
-        "probabilities": probabilities,
-        "labels": labels,
-    }  # fmt: skip
-
-
-def mistake(confidence=0.8, image=None, image_id="0007", truth="1", predicted="2", overlay=None):
-    image = np.zeros((100, 100, 3), np.uint8) if image is None else image
-    return Mistake(image_id, image, truth, predicted, confidence, overlay)
-
-
-def render(tmp_path, given=None, **changes) -> Page:
-    path = tmp_path / "report.html"
-    write_report(path, **{**(given or arguments()), **changes})
-    return Page(path.read_text(encoding="utf-8"))
 
 
 def test_fetches_nothing_and_runs_nothing(tmp_path):
@@ -232,20 +131,6 @@ def test_any_number_of_classes(tmp_path, count):
     assert max(Counter(tag.get("id") for _, tag in page.tags if tag.get("id")).values()) == 1
 
 
-def test_the_matrix_counts_and_shares():
-    page = Page(plots.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"]))
-    assert re.findall(r"\d\S*", page.text) == ["3", "75.0%", "1", "25.0%"]
-    cells = re.findall(r"fill: var\(--(\w+)\); fill-opacity: ([\d.]+)", page.source)
-    assert cells == [("accent", "0.866025"), ("warm", "0.5")]
-
-
-@pytest.mark.parametrize(("count", "room"), [(plots.MANY, True), (plots.MANY + 1, False)])
-def test_the_matrix_gives_percentages_where_there_is_room(count, room):
-    drawn = plots.confusion(4 * np.eye(count, dtype=int), ["name"] * count)
-    assert drawn.count(">4</text>") == count
-    assert drawn.count(">100.0%</text>") == count * room
-
-
 def test_lists_the_most_frequent_confusions(tmp_path):
     given = arguments(names=("a", "b", "c"))
     given["metrics"]["confusion_matrix"] = [[9, 1, 0], [0, 2, 8], [0, 3, 7]]
@@ -264,29 +149,6 @@ def test_curves_mark_the_best_epoch(tmp_path):
 def test_without_epochs_there_are_no_curves(tmp_path):
     assert "Training time" in render(tmp_path, history=[]).text
     assert "overfitting" not in render(tmp_path, history=[]).text
-
-
-def test_a_history_without_a_holdout():
-    history = [{"loss": 2.0, "accuracy": 0.5}]
-    assert plots.best_epoch(history) is None
-    curves = plots.learning_curves(history)
-    assert list(curves) == ["Loss", "Accuracy"]
-    assert "best" not in curves["Loss"]
-
-
-def test_a_loss_that_is_no_number_is_not_the_best():
-    losses = [np.nan, 0.4, 0.3, np.nan]
-    assert plots.best_epoch([{"epoch": i, "holdout_loss": x} for i, x in enumerate(losses, 1)]) == 3
-
-
-def test_reliability_bins_are_equally_filled_and_carry_their_interval():
-    confidence = np.linspace(0.5, 0.99, 30)[::-1]
-    probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    bins = plots.reliability_bins(probabilities, np.zeros(30, int))
-    np.testing.assert_allclose(bins[:, 0], confidence[::-1].reshape(15, 2).mean(axis=1))
-    np.testing.assert_array_equal(bins[:, 1], 1)
-    np.testing.assert_allclose(bins[:, 2], 2 / (2 + 1.959964**2), rtol=1e-5)  # Wilson for 2 of 2
-    assert len(plots.reliability_bins(probabilities[:4], np.zeros(4, int))) == 4
 
 
 def test_mistakes_come_surest_first_and_not_without_end(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 import dfk
 from dfk import models
 from dfk.inference import Classifier, explain
-from dfk.web.page import Page
+from dfk.web.examination import Examiner
 from tests.networks import CLASSES, ensemble, network
 from tests.pictures import BROKEN, GOOD, encode, noise
 
@@ -26,8 +26,8 @@ def classifier(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(classifier):
-    return Page(classifier)
+def examiner(classifier):
+    return Examiner(classifier)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def indifferent(tmp_path_factory):
     model = network(None)
     kernel = models.network_of(model).get_layer("logits").kernel
     kernel.assign(np.zeros(kernel.shape))
-    return Page(_load(model, tmp_path_factory.mktemp("indifferent")))
+    return Examiner(_load(model, tmp_path_factory.mktemp("indifferent")))
 
 
 def _file(height, width, seed=0):
@@ -44,29 +44,29 @@ def _file(height, width, seed=0):
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "16 bits"])
-def test_the_same_bytes_give_the_probabilities_of_predict(kind, classifier, page, tmp_path):
+def test_the_same_bytes_give_the_probabilities_of_predict(kind, classifier, examiner, tmp_path):
     (tmp_path / "file").write_bytes(GOOD[kind])
     (expected,) = classifier.predict(tmp_path / "file")
-    shown = page.show(GOOD[kind])
+    shown = examiner.examine(GOOD[kind])
     assert list(shown.probabilities) == list(CLASSES)
     assert list(shown.probabilities.values()) == expected.probabilities.tolist()
     assert shown.prediction.label == expected.label
     assert shown.prediction.confidence == expected.confidence
 
 
-def test_the_heat_map_is_that_of_explain_at_the_size_of_the_image(classifier, page):
+def test_the_heat_map_is_that_of_explain_at_the_size_of_the_image(classifier, examiner):
     image = noise(20, 28, 3)
     expected = explain.Explainer(classifier).explain(image)
-    shown = page.show(encode(image, "PNG"))
+    shown = examiner.examine(encode(image, "PNG"))
     np.testing.assert_array_equal(shown.heat, expected.overlay())
     assert shown.heat.shape == (20, 28, 3) and shown.no_heat == ""
     assert (shown.heat != image).any()
     np.testing.assert_array_equal(shown.image, image)
 
 
-def test_the_heat_map_of_a_large_image_is_as_large_as_it_is_shown(page):
+def test_the_heat_map_of_a_large_image_is_as_large_as_it_is_shown(examiner):
     image = noise(40, 2048, 5)
-    shown = page.show(encode(image, "PNG"))
+    shown = examiner.examine(encode(image, "PNG"))
     assert shown.image.shape == image.shape and shown.heat.shape == (20, 1024, 3)
     blue = shown.heat[..., 2].astype(int) - image[::2, ::2, 2]  # Heat is yellow, the rest dark.
     assert (
@@ -77,62 +77,62 @@ def test_the_heat_map_of_a_large_image_is_as_large_as_it_is_shown(page):
 
 def test_the_heat_map_of_a_part_of_the_image_says_so(tmp_path):
     network(None).save(tmp_path / "native.keras")
-    shown = Page(dfk.load(tmp_path / "native.keras")).show(encode(noise(40, 1200, 5), "PNG"))
+    shown = Examiner(dfk.load(tmp_path / "native.keras")).examine(encode(noise(40, 1200, 5), "PNG"))
     assert shown.image.shape == (40, 1200, 3) and shown.heat.shape == (40, 1024, 3)
     assert _of("The heat map is of a part: 1024 x 40 pixels from (88, 0)", shown)
 
 
 @pytest.mark.parametrize("kind", sorted(BROKEN))
-def test_a_broken_file_is_a_message_and_nothing_else(kind, classifier, page):
-    shown = page.show(BROKEN[kind])
+def test_a_broken_file_is_a_message_and_nothing_else(kind, classifier, examiner):
+    shown = examiner.examine(BROKEN[kind])
     (expected,) = classifier.predict(BROKEN[kind])
     assert shown.prediction.error == expected.error != ""
     assert (shown.image, shown.probabilities, shown.heat, shown.warnings) == (None, {}, None, ())
 
 
-def test_what_is_large_is_told_by_the_header(page):
-    assert page.is_large(GOOD["large"]) and page.is_large(BROKEN["bomb"])
-    assert page.is_large(encode(Image.new("RGB", (2**11, 2**9 + 1)), "GIF"))
-    assert not page.is_large(encode(Image.new("RGB", (2**11, 2**9)), "WEBP"))
+def test_what_is_large_is_told_by_the_header(examiner):
+    assert examiner.is_large(GOOD["large"]) and examiner.is_large(BROKEN["bomb"])
+    assert examiner.is_large(encode(Image.new("RGB", (2**11, 2**9 + 1)), "GIF"))
+    assert not examiner.is_large(encode(Image.new("RGB", (2**11, 2**9)), "WEBP"))
     for data in (GOOD["jpeg"], GOOD["bmp"], BROKEN["empty"], BROKEN["text"], GOOD["gif"][:20]):
-        assert not page.is_large(data)
+        assert not examiner.is_large(data)
 
 
 def test_an_explanation_that_there_is_not_names_no_file(tmp_path):
     model = models.RichNet(input_shape=(16, 16, 3), classes=3, class_names=CLASSES, units=(4,))
-    shown = Page(_load(model, tmp_path)).show(GOOD["png"])
+    shown = Examiner(_load(model, tmp_path)).examine(GOOD["png"])
     assert shown.no_heat.startswith("No heat map: Grad-CAM") and str(tmp_path) not in shown.no_heat
 
 
-def test_threads_get_the_answers_that_one_gets(page):
+def test_threads_get_the_answers_that_one_gets(examiner):
     files = [_file(16 + i, 40 - i, seed=i) for i in range(8)]
-    expected = [page.show(data) for data in files]
+    expected = [examiner.examine(data) for data in files]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(page.show, files * 3))
+        found = list(pool.map(examiner.examine, files * 3))
     for one, other in zip(expected * 3, found, strict=True):
         assert one.probabilities == other.probabilities
         np.testing.assert_array_equal(one.heat, other.heat)
 
 
-def test_an_image_that_the_model_resizes_is_warned_of(page):
-    assert not _of("Resized", page.show(_file(16, 16)))
-    (warning,) = _of("Resized", page.show(_file(30, 50)))
+def test_an_image_that_the_model_resizes_is_warned_of(examiner):
+    assert not _of("Resized", examiner.examine(_file(16, 16)))
+    (warning,) = _of("Resized", examiner.examine(_file(30, 50)))
     assert "50 x 30" in warning and "16 x 16" in warning
 
 
 def test_an_image_on_its_side_has_another_size(tmp_path):
     shape = {"classes": 3, "class_names": CLASSES, "filters": (4,), "dropout": (0,)}
-    page = Page(_load(models.DeepFakeNet(input_shape=(16, 24, 3), **shape), tmp_path))
-    (warning,) = _of("Resized", page.show(_file(24, 16)))
+    examiner = Examiner(_load(models.DeepFakeNet(input_shape=(16, 24, 3), **shape), tmp_path))
+    (warning,) = _of("Resized", examiner.examine(_file(24, 16)))
     assert "16 x 24 pixels" in warning and "looks at 24 x 16." in warning
 
 
 def test_at_its_own_size_an_image_is_not_resized(indifferent):
-    assert not _of("Resized", indifferent.show(_file(30, 50)))
+    assert not _of("Resized", indifferent.examine(_file(30, 50)))
 
 
 def test_a_heat_map_without_heat_is_not_shown(indifferent):
-    shown = indifferent.show(GOOD["png"])
+    shown = indifferent.examine(GOOD["png"])
     assert shown.heat is None and "No heat map" in shown.no_heat and shown.probabilities
 
 
@@ -140,36 +140,36 @@ def test_of_an_ensemble_every_other_size_is_named_once(tmp_path):
     inner = ensemble(16, 24)
     outer = models.Ensemble([inner, network(16, seed=3)])  # An ensemble may be a member itself
     outer.save(tmp_path / "outer.keras")
-    page = Page(dfk.load(tmp_path / "outer.keras"))
-    (warning,) = _of("Resized", page.show(_file(30, 50)))
+    examiner = Examiner(dfk.load(tmp_path / "outer.keras"))
+    (warning,) = _of("Resized", examiner.examine(_file(30, 50)))
     assert "the model looks at 16 x 16 and 24 x 24." in warning
-    (warning,) = _of("Resized", page.show(_file(16, 16, seed=1)))
+    (warning,) = _of("Resized", examiner.examine(_file(16, 16, seed=1)))
     assert "the model looks at 24 x 24." in warning
 
 
 def test_below_the_least_confidence_it_is_unsure(classifier):
     data = _file(16, 16, seed=4)
-    confidence = Page(classifier).show(data).prediction.confidence
-    assert not _of("Unsure", Page(classifier, min_confidence=confidence).show(data))
+    confidence = Examiner(classifier).examine(data).prediction.confidence
+    assert not _of("Unsure", Examiner(classifier, min_confidence=confidence).examine(data))
     stricter = float(np.nextafter(confidence, 1))
-    shown = Page(classifier, min_confidence=stricter).show(data)
+    shown = Examiner(classifier, min_confidence=stricter).examine(data)
     assert len(_of("Unsure", shown)) == 1 and shown.prediction.label in CLASSES
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_least_confidence_that_is_no_share_is_refused(share, classifier):
     with pytest.raises(ValueError, match=r"not within 0\.\.1"):
-        Page(classifier, min_confidence=share)
+        Examiner(classifier, min_confidence=share)
 
 
 def test_an_svm_answers_for_its_size_and_says_why_there_is_no_heat():
     images = [noise(16, 16, seed) for seed in range(4)]
     svm = models.SVM.fit(images, np.arange(4) % 2, class_names=("a", "b"), kind="svm")
-    page = Page(Classifier(Path("svm"), svm.class_names, svm.predict, model=svm))
-    shown = page.show(encode(images[0], "PNG"))
+    examiner = Examiner(Classifier(Path("svm"), svm.class_names, svm.predict, model=svm))
+    shown = examiner.examine(encode(images[0], "PNG"))
     assert shown.heat is None and "SVM" in shown.no_heat and not _of("Resized", shown)
     assert set(shown.probabilities) == {"a", "b"}
-    assert "cannot take an image of 20 x 10" in page.show(_file(10, 20)).prediction.error
+    assert "cannot take an image of 20 x 10" in examiner.examine(_file(10, 20)).prediction.error
 
 
 def _of(kind, shown):
