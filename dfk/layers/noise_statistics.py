@@ -1,7 +1,6 @@
 """Statistics of an image's noise and colours as a Keras layer: few numbers that say much.
 
-Three of them are what `dfk.models.forensic` computes for the SVM. Its co-occurrences are not
-among them: `dfk.layers.rich_features` counts more of those.
+`dfk.layers.rich_features` counts what neighbouring pixels do together.
 """
 
 from __future__ import annotations
@@ -57,18 +56,18 @@ class NoiseStatistics(keras.layers.Layer):
 
 
 def _spectrum(planes):
-    """[N, 3, H, W] to [N, 3 * 32]; see `dfk.models.forensic.radial_spectrum`."""
+    """[N, 3, H, W] to [N, 3 * 32].
+
+    Hann's window keeps the image's borders out of the spectrum, and its energy divides the power,
+    so that white noise scores alike at every size.
+    """
     height, width = ops.shape(planes)[2:]
     window = _hann(height)[:, None] * _hann(width)
     window = window / ops.sqrt(ops.sum(window * window))
     planes = (planes - ops.mean(planes, axis=(2, 3), keepdims=True)) * window
     real, imaginary = ops.fft2((planes, ops.zeros_like(planes)))
     power = ops.log1p(real * real + imaginary * imaginary)
-    fy, fx = _frequencies(height), _frequencies(width)
-    radius = ops.sqrt((fy * fy)[:, None] + fx * fx) / math.sqrt(0.5)
-    # A little more than it is: what lies on an edge between rings belongs to the outer one.
-    ring = ops.cast(radius * BINS + 1e-4, "int32")
-    ring = ops.reshape(ops.minimum(ring, BINS - 1), (-1,))
+    ring = rings(height, width)
     # Small images leave rings empty, which are 0 then.
     sums = ops.segment_sum(
         ops.transpose(ops.reshape(power, (-1, ops.shape(ring)[0]))), ring, num_segments=BINS
@@ -76,6 +75,18 @@ def _spectrum(planes):
     counts = ops.segment_sum(ops.ones_like(ring, dtype="float32"), ring, num_segments=BINS)
     means = ops.transpose(sums / ops.maximum(counts, 1)[:, None])
     return ops.reshape(means, (-1, 3 * BINS))
+
+
+def rings(height, width):
+    """The ring of each frequency of an image's Fourier transform, int32 [H * W] in 0..31.
+
+    They divide the frequencies evenly from 0 to the corner, at sqrt(1/2) per pixel.
+    """
+    fy, fx = _frequencies(height), _frequencies(width)
+    radius = ops.sqrt((fy * fy)[:, None] + fx * fx) / math.sqrt(0.5)
+    # A little more than it is: what lies on an edge between rings belongs to the outer one.
+    ring = ops.cast(radius * BINS + 1e-4, "int32")
+    return ops.reshape(ops.minimum(ring, BINS - 1), (-1,))
 
 
 def _hann(size):

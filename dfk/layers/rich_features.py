@@ -133,6 +133,12 @@ class RichFeatures(keras.layers.Layer):
         """How many features an image has."""
         return sum(_mirrored(way).shape[1] for way in self._ways())
 
+    @property
+    def combinations(self) -> np.ndarray:
+        """How many combinations of levels each feature is the mean of, int [features]: 1 to 4."""
+        mirrored = np.concatenate([_mirrored(way) for way in self._ways()], axis=1)
+        return 1 + (np.diff(np.sort(mirrored, axis=0), axis=0) > 0).sum(axis=0)
+
     def call(self, images):
         """Counts in images [N, H, W, 3]."""
         planes = _planes(ops.round(ops.cast(images, self.compute_dtype)))

@@ -15,6 +15,7 @@ from dfk.errors import UsageError
 from dfk.model_files import facts, skops_files
 from dfk.model_files.refused import Refused, reason, told
 from dfk.models import forensic, rbf
+from dfk.models.limits import DECODED
 from dfk.system.files import write_atomic
 
 # By kind, the penalty C: the study's, and what did best on the holdout (1, 3, 10, 30 tried).
@@ -96,7 +97,7 @@ class SVM:
     @property
     def bytes_per_pixel(self) -> float:
         """The memory that a pixel of an image takes while it answers, measured."""
-        return 200 if self.kind == "svm_forensic" else 60
+        return DECODED + forensic.BYTES_PER_PIXEL if self.kind == "svm_forensic" else 60
 
     def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Calibrated probabilities of images uint8 [H, W, 3]: softmax(decision / temperature).

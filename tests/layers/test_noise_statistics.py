@@ -1,4 +1,4 @@
-"""The layer of statistics, against what the SVM's features are computed by."""
+"""The layer of statistics, against what NumPy computes by hand."""
 
 import keras
 import numpy as np
@@ -6,24 +6,81 @@ import pytest
 import tensorflow as tf
 
 from dfk.layers import NoiseStatistics
-from dfk.models import forensic
+from dfk.layers.noise_statistics import BINS
 from tests.pictures import noise
 
 STATISTICS = NoiseStatistics()
-OF_THE_SVM = 228  # Spectrum, moments, colours
+NOISE = 228  # Where spectra, moments and colours end, and noise by brightness begins
+_TO_YCC = np.array(
+    [[299_000, 587_000, 114_000], [-168_736, -331_264, 500_000], [500_000, -418_688, -81_312]]
+)
 
 
 def _measured(images):
     return keras.ops.convert_to_numpy(STATISTICS(images))
 
 
-@pytest.mark.parametrize("size", [(100, 100), (75, 131)])
-def test_they_are_those_of_the_svm(size):
-    images = np.stack([noise(*size, seed) for seed in range(3)])
-    found, expected = _measured(images), forensic.features(images)
-    # A frequency on the edge between two rings counts there for either.
-    np.testing.assert_allclose(found[:, :96], expected[:, :96], atol=0.02)
-    np.testing.assert_allclose(found[:, 96:228], expected[:, 96:228], atol=1e-3)
+def _grey(values):
+    """An image [H, W, 3] whose Y is `values`, [H, W], and whose Cb and Cr are 0."""
+    return np.repeat(np.asarray(values)[..., None], 3, axis=2)
+
+
+def _spectrum(values):
+    """The mean log power of Y in the rings."""
+    return _measured(_grey(values)[None])[0, :BINS]
+
+
+@pytest.mark.parametrize(("size", "period", "ring"), [(32, 2, 31), (40, 4, 15), (64, 8, 7)])
+def test_a_checkerboard_shows_in_the_ring_of_its_frequency(size, period, ring):
+    phase = 2 * np.pi * np.arange(size) / period
+    profile = _spectrum(np.cos(phase)[:, None] * np.cos(phase) * 50 + 128)
+    assert abs(int(profile.argmax()) - ring) <= 1
+
+
+@pytest.mark.parametrize(("size", "empty"), [((16, 16), 7), ((33, 20), 0), ((21, 45), 1)])
+def test_rings_are_the_means_of_the_log_power(size, empty):
+    """Of the whole plane; those that a small image leaves empty are 0."""
+    y = noise(*size)[..., 0]
+    window = np.outer(*(np.hanning(side + 2)[1:-1] for side in size))
+    spectrum = np.fft.fft2((y - y.mean()) * window / np.linalg.norm(window))
+    power = np.log1p(np.abs(spectrum) ** 2)
+    radius = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.fftfreq(size[1]))
+    ring = np.minimum((radius / np.sqrt(0.5) * BINS + 1e-4).astype(int), BINS - 1)
+    expected = [power[ring == k].mean() if (ring == k).any() else 0 for k in range(BINS)]
+    np.testing.assert_allclose(_spectrum(y), expected, atol=2e-3)
+    assert expected.count(0) == empty
+
+
+def test_noise_has_one_flat_spectrum_at_every_size():
+    rng, levels = np.random.default_rng(0), []
+    for size in (24, 100):
+        profiles = [_spectrum(rng.normal(128, 20, (size, size))) for _ in range(20)]
+        levels.append(np.mean([profile[2:][profile[2:] > 0].mean() for profile in profiles]))
+    assert levels[0] == pytest.approx(levels[1], abs=0.1)
+    assert levels[1] == pytest.approx(np.log(400) - np.euler_gamma, abs=0.1)
+
+
+def test_moments_are_those_of_the_differences():
+    y = noise(24, 37)[..., 0].astype(float)
+    moments = np.expm1(_measured(_grey(y)[None])[0, 3 * BINS :][:12]).reshape(4, 3)
+    differences = [np.diff(y, order, axis) for axis in (1, 0) for order in (1, 2)]
+    for row, d in zip(moments, differences, strict=True):
+        square = np.mean(d**2)
+        expected = [np.abs(d).mean(), square**0.5, np.mean(d**4) / square**2]
+        np.testing.assert_allclose(row, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("repeats", [(1, 1, 1), (2, 3, 1)])
+def test_colours_are_roots_of_the_shares_of_y_cb_cr(repeats):
+    image = np.random.default_rng(0).integers(0, 256, (24, 37, 3), dtype=np.uint8)
+    image[:, :5] = image[:, :5, :1]  # Greys, whose Cb and Cr are on the edge of a bin
+    y, cb, cr = np.moveaxis(image.astype(np.int64) @ _TO_YCC.T, -1, 0)
+    planes = (y, cb + 128_000_000, cr + 128_000_000)
+    expected = np.concatenate(
+        [np.bincount((p // 8_000_000).ravel(), minlength=BINS)[:BINS] / p.size for p in planes]
+    )
+    shares = _measured(np.tile(image, repeats)[None])[0, 3 * BINS + 36 : NOISE] ** 2
+    np.testing.assert_allclose(shares, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("axis", [1, 2])
@@ -39,7 +96,7 @@ def test_noise_is_counted_where_it_is():
     image = np.full((66, 100, 3), 20, np.uint8)
     image[:, 50:] = 230
     image[::2, 51::2] -= 100
-    shares = _measured(image[None])[0, OF_THE_SVM:].reshape(16, 10) ** 2
+    shares = _measured(image[None])[0, NOISE:].reshape(16, 10) ** 2
     assert shares.sum() == pytest.approx(1)
     assert shares[1, 0] == pytest.approx(48 / 98, abs=0.03)  # Of brightness 16 to 31, no noise
     assert shares[5:, 5:].sum() > 0.4

@@ -80,6 +80,19 @@ def test_mirroring_changes_nothing(axis):
     assert np.abs(features[0] - features[1]).max() > 0.01
 
 
+@pytest.mark.parametrize(
+    ("kernel", "pattern", "features"),
+    [("first", "row", 175), ("first", "colours", 172), ("second", "row", 196)],
+)
+def test_it_tells_how_many_combinations_a_feature_is_for(kernel, pattern, features):
+    layer = RichFeatures([(kernel, 3, pattern)])
+    assert layer.features == 2 * features
+    # In either direction, every one of 7 x 7 x 7 belongs to one feature.
+    assert layer.combinations.sum() == 2 * 7**3
+    assert set(layer.combinations) == {1, 2}
+    assert set(ALL.combinations) <= {1, 2, 3, 4}
+
+
 def test_turning_exchanges_horizontal_and_vertical():
     layer = RichFeatures([Cooccurrence("second", 3, "row")])
     features, turned = (_features(layer, x) for x in (IMAGES, np.rot90(IMAGES, axes=(1, 2))))
