@@ -37,6 +37,27 @@ def logged(caplog):
 
 
 @pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """Three classes of 16 x 16 pixels; 37 validation images are no multiple of a batch.
+
+    Not to be changed: all tests of a session share it. Its name has a blank.
+    """
+    counts = {"train": 80, "validation": 37, "test": 7}
+    return write_kaggle(tmp_path_factory.mktemp("my images"), counts=counts, classes="012")
+
+
+@pytest.fixture(scope="session")
+def finished(data_dir, tmp_path_factory):
+    """A run of three epochs that was never interrupted, and its metrics. Not to be changed."""
+    from dfk import training
+    from tests.runs import settings
+
+    flags = ("--epochs=3", "--ema=0.9", "--schedule=cosine", "--learning_rate=0.02")
+    config = settings(data_dir, tmp_path_factory.mktemp("runs"), *flags)
+    return config, training.run(config)
+
+
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """The folder of the versions of an exported ensemble, beside its `model.keras`."""
     from dfk.export import export
