@@ -48,13 +48,24 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(data_dir, tmp_path_factory):
-    """A run of three epochs that was never interrupted, and its metrics. Not to be changed."""
+    """A run that was never interrupted, and its metrics. Not to be changed."""
     from dfk import training
-    from tests.runs import settings
+    from tests.experiments import FINISHED, short
 
-    flags = ("--epochs=3", "--ema=0.9", "--schedule=cosine", "--learning_rate=0.02")
-    config = settings(data_dir, tmp_path_factory.mktemp("runs"), *flags)
-    return config, training.run(config)
+    settings = short(data_dir, tmp_path_factory.mktemp("runs"), *FINISHED)
+    return settings, training.run(settings)
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """VGG16 with a sixteenth of its channels: the same layers, phases and files."""
+    import keras
+
+    from tests.networks import narrow_vgg16
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.applications, "VGG16", narrow_vgg16)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """A student learns from labels and from a teacher, which itself stays as it is."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from dfk import config, models, runs, training
 from dfk.errors import UsageError
 from dfk.training import distillation, features, fitting, phases
-from tests.datasets import write_kaggle
+from tests.experiments import FINISHED, short
 from tests.networks import network
 
 RNG = np.random.default_rng(0)
@@ -65,38 +67,25 @@ def test_the_students_weights_are_its_own(teacher):
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    counts = {"train": 60, "validation": 12}
-    return write_kaggle(tmp_path_factory.mktemp("data") / "kaggle", counts=counts)
-
-
-@pytest.fixture(scope="module")
-def output_dir(data_dir, tmp_path_factory):
+def output_dir(finished, tmp_path_factory):
     """Where a teacher has been trained."""
     folder = tmp_path_factory.mktemp("runs")
-    training.run(_config(data_dir, folder, "--experiment=teacher", "--learning_rate=0.02"))
+    shutil.copytree(finished[0].run_dir, folder / "teacher")
     return folder
 
 
-def _config(data_dir, output_dir, *more):
-    given = ["--epochs=2", "--batch_size=16", "--image_size=16", "--precision=float32"]
-    given = [] if "--model=svm" in more else given
-    return config.parse([f"--data_dir={data_dir}", f"--output_dir={output_dir}", *given, *more])[0]
-
-
-def test_a_run_names_a_run_beside_it_as_its_teacher(data_dir, output_dir):
-    plain = _config(data_dir, output_dir, "--experiment=plain")
-    taught = _config(
-        *(data_dir, output_dir, "--experiment=taught", "--teacher=teacher", "--teacher_share=0.9")
-    )
-    metrics = [training.run(settings) for settings in (plain, taught)]
-    assert metrics[0]["parameters"] == metrics[1]["parameters"]
-    assert metrics[0]["nll"] != metrics[1]["nll"]
+def test_a_run_names_a_run_beside_it_as_its_teacher(finished, data_dir, output_dir):
+    _, plain = finished
+    flags = (*FINISHED, "--experiment=taught", "--teacher=teacher", "--teacher_share=0.9")
+    taught = short(data_dir, output_dir, *flags)
+    metrics = training.run(taught)
+    assert metrics["parameters"] == plain["parameters"]
+    assert metrics["nll"] != plain["nll"]
     flags = (taught.run_dir / runs.FLAGS).read_text()
     assert f"--teacher={output_dir}/teacher\n" in flags
     # It is deployed without the teacher.
     model = keras.models.load_model(taught.run_dir / runs.MODEL)
-    assert model.count_params() == metrics[0]["parameters"]
+    assert model.count_params() == plain["parameters"]
 
 
 @pytest.mark.slow
@@ -109,7 +98,7 @@ def test_a_rich_model_learns_on_features_as_on_images(
     given += [f"--teacher={output_dir / teacher}", "--teacher_share=0.9"] if teacher else []
     kernels = []
     for name in ("ahead", "every_epoch"):
-        settings = _config(data_dir, tmp_path, *given, f"--experiment={name}")
+        settings = short(data_dir, tmp_path, *given, f"--experiment={name}")
         settings.run_dir.mkdir()
         data = training.load_data(settings)
         model = fitting.build(settings, data.class_names, precision="float32")
@@ -124,7 +113,7 @@ def test_a_rich_model_learns_on_features_as_on_images(
 def test_behind_the_features_of_a_draw_stands_the_answer_to_it(data_dir, output_dir):
     """Mirroring changes no count, so the counts tell which image was drawn, mirrored or not."""
     given = ["--model=rich", "--augment=flip", "--feature_draws=1", "--image_size=0"]
-    settings = _config(data_dir, output_dir, *given, "--limit=40")
+    settings = short(data_dir, output_dir, *given, "--limit=40")
     data = training.load_data(settings)
     model = fitting.build(settings, data.class_names, precision="float32")
     teacher = network(seed=3)
@@ -161,18 +150,18 @@ def test_a_teacher_that_cannot_teach_is_refused_with_its_path(data_dir, tmp_path
         "svm": "is an SVM",
         "other": "knows the classes cat, dog",
     }
-    settings = _config(data_dir, tmp_path, "--experiment=x", f"--teacher={teacher}")
+    settings = short(data_dir, tmp_path, "--experiment=x", f"--teacher={teacher}")
     with pytest.raises(UsageError, match=reason[teacher]) as error:
         training.run(settings)
     assert str(folder) in str(error.value)
 
 
 def test_an_svm_that_is_to_be_trained_before_is_refused_as_a_teacher(data_dir, tmp_path):
-    svm = _config(data_dir, tmp_path, "--model=svm")
+    svm = short(data_dir, tmp_path, "--model=svm")
     with pytest.raises(UsageError, match="is an SVM"):
-        training.check([svm, _config(data_dir, tmp_path, "--experiment=x", "--teacher=svm")])
+        training.check([svm, short(data_dir, tmp_path, "--experiment=x", "--teacher=svm")])
     later = svm.with_(model="deepfakenet")
-    training.check([later, _config(data_dir, tmp_path, "--experiment=x", "--teacher=svm")])
+    training.check([later, short(data_dir, tmp_path, "--experiment=x", "--teacher=svm")])
 
 
 @pytest.mark.parametrize("model", ["svm", "ensemble"])

@@ -15,27 +15,7 @@ from dfk.data.pipeline import make_dataset
 from dfk.errors import UsageError
 from dfk.training.callbacks import DivergenceError
 from tests.datasets import write_kaggle
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    """37 validation images: no multiple of the batch."""
-    folder = tmp_path_factory.mktemp("data")
-    return write_kaggle(
-        folder, counts={"train": 80, "validation": 37, "test": 7}, classes=("0", "1", "2")
-    )
-
-
-def _config(data_dir, output_dir, *more):
-    arguments = [f"--data_dir={data_dir}", f"--output_dir={output_dir}", "--image_size=16"]
-    return config.parse([*arguments, "--epochs=3", "--batch_size=16", *more])[0]
-
-
-@pytest.fixture(scope="module")
-def finished(data_dir, tmp_path_factory):
-    """A run that was never interrupted, and its metrics."""
-    settings = _config(data_dir, tmp_path_factory.mktemp("runs"))
-    return settings, training.run(settings)
+from tests.experiments import FINISHED, history, short
 
 
 def test_a_run_leaves_what_the_contract_lists(finished):
@@ -54,8 +34,9 @@ def test_a_run_leaves_what_the_contract_lists(finished):
 
 def test_history_has_a_row_per_epoch(finished):
     settings, _ = finished
-    rows = _read(settings.run_dir / runs.HISTORY)
-    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    rows = history(settings.run_dir)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.02, 0.015, 0.005])
     assert set(rows[0]) == {
         *("epoch", "loss", "accuracy", "holdout_loss", "holdout_accuracy", "learning_rate")
     }
@@ -124,21 +105,23 @@ def test_an_existing_folder_is_refused_or_answered(finished, data_dir):
     settings, metrics = finished
     output_dir = settings.run.output_dir
     with pytest.raises(UsageError, match="--resume continues it"):
-        training.run(_config(data_dir, output_dir))
-    assert training.run(_config(data_dir, output_dir, "--resume")) == metrics
-    with pytest.raises(UsageError, match=r"--learning_rate=0\.05 then, 0\.1 now"):
-        training.run(_config(data_dir, output_dir, "--resume", "--learning_rate=0.1"))
+        training.run(short(data_dir, output_dir, *FINISHED))
+    again = short(data_dir, output_dir, *FINISHED, "--resume")
+    assert training.run(again) == metrics
+    with pytest.raises(UsageError, match=r"--learning_rate=0\.02 then, 0\.1 now"):
+        training.run(again.with_(learning_rate=0.1))
 
 
 def test_a_run_of_an_older_dfk_lacks_the_flags_that_came_later(finished, data_dir, tmp_path):
     settings, metrics = finished
     shutil.copytree(settings.run_dir, tmp_path / settings.run.experiment)
     flags = tmp_path / settings.run.experiment / runs.FLAGS
-    older = [line for line in flags.read_text().splitlines() if not line.startswith("--ema=")]
+    older = [line for line in flags.read_text().splitlines() if not line.startswith("--label_")]
     flags.write_text("\n".join(older) + "\n")
-    assert training.run(_config(data_dir, tmp_path, "--resume")) == metrics
-    with pytest.raises(UsageError, match=r"--ema=0\.0 then, 0\.9 now"):
-        training.run(_config(data_dir, tmp_path, "--resume", "--ema=0.9"))
+    resumed = short(data_dir, tmp_path, *FINISHED, "--resume")
+    assert training.run(resumed) == metrics
+    with pytest.raises(UsageError, match=r"--label_smoothing=0\.0 then, 0\.1 now"):
+        training.run(resumed.with_(label_smoothing=0.1))
 
 
 def test_a_foreign_folder_is_never_deleted(data_dir, tmp_path):
@@ -146,12 +129,12 @@ def test_a_foreign_folder_is_never_deleted(data_dir, tmp_path):
     (tmp_path / "deepfakenet" / "thesis.txt").write_text("mine")
     for flag in ("--resume", "--overwrite"):
         with pytest.raises(UsageError, match="is no run"):
-            training.run(_config(data_dir, tmp_path, flag))
+            training.run(short(data_dir, tmp_path, flag))
     assert (tmp_path / "deepfakenet" / "thesis.txt").read_text() == "mine"
 
 
 def test_overwrite_starts_anew_and_keeps_what_others_left(data_dir, tmp_path, logged):
-    settings = _config(data_dir, tmp_path, "--epochs=1", "--overwrite")
+    settings = short(data_dir, tmp_path, "--overwrite")
     with runs.prepared(settings, {"data": {"fingerprint": "of other images"}}):
         (settings.run_dir / "thesis.txt").write_text("mine")
         (settings.run_dir / "predictions.csv").write_text("stale")
@@ -172,7 +155,7 @@ def test_a_run_that_another_process_is_at_is_left_alone(finished):
 
 
 def test_changed_images_are_not_resumed_on(data_dir, tmp_path):
-    settings = _config(data_dir, tmp_path, "--precision=float32", "--resume")
+    settings = short(data_dir, tmp_path, "--resume")
     with runs.prepared(settings, {"data": {"fingerprint": "of other images"}}):
         pass
     with pytest.raises(UsageError, match="have changed"):
@@ -181,14 +164,14 @@ def test_changed_images_are_not_resumed_on(data_dir, tmp_path):
 
 def test_a_nan_stops_the_run_and_says_what_to_try(data_dir, tmp_path):
     with pytest.raises(DivergenceError, match=r"epoch 1, step \d+.*--learning_rate"):
-        training.run(_config(data_dir, tmp_path, "--learning_rate=1e38"))
+        training.run(short(data_dir, tmp_path, "--learning_rate=1e38"))
 
 
 def test_bad_images_are_reported_before_anything_is_written(tmp_path):
     folder = write_kaggle(tmp_path / "data", counts={"train": 40}, classes=("0", "1"))
     next((folder / "train").iterdir()).write_bytes(b"no image")
     with pytest.raises(DataError, match=r"train\.csv:"):
-        training.run(_config(folder, tmp_path / "runs"))
+        training.run(short(folder, tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
 
 
@@ -203,12 +186,12 @@ def test_bad_images_are_reported_before_anything_is_written(tmp_path):
 )
 def test_flags_that_do_not_fit_are_refused(data_dir, tmp_path, flags, message):
     with pytest.raises(UsageError, match=message):
-        training.run(_config(data_dir, tmp_path, *flags))
+        training.run(short(data_dir, tmp_path, *flags))
 
 
 def test_crops_train_a_model_that_is_tested_on_whole_images(data_dir, tmp_path):
-    flags = ["--image_size=0", "--train_crop=12", "--epochs=1", "--augment=forensic"]
-    settings = _config(data_dir, tmp_path, *flags)
+    flags = ["--image_size=0", "--train_crop=12", "--augment=forensic"]
+    settings = short(data_dir, tmp_path, *flags)
     assert training.run(settings)["n"] == 37
     recorded = (settings.run_dir / "config.flags").read_text().splitlines()
     assert "--augment=flip=0.5,turn=0.75,degrade=0.5" in recorded  # What the preset was then
@@ -219,11 +202,11 @@ def test_images_of_several_sizes(tmp_path):
     folder = write_kaggle(tmp_path / "data", counts={"train": 40, "validation": 10}, size=16)
     odd = sorted((folder / "validation").iterdir())[3]
     Image.open(odd).resize((11, 20)).save(odd)
-    metrics = training.run(_config(folder, tmp_path / "runs", "--image_size=0", "--epochs=1"))
+    metrics = training.run(short(folder, tmp_path / "runs", "--image_size=0"))
     assert metrics["n"] == 10
     odd = sorted((folder / "train").iterdir())[3]
     Image.open(odd).resize((11, 20)).save(odd)
-    settings = _config(folder, tmp_path / "runs", "--epochs=1", "--experiment=mixed")
+    settings = short(folder, tmp_path / "runs", "--experiment=mixed")
     with pytest.raises(UsageError, match=r"2 sizes, from .* choose one with --image_size"):
         training.run(settings.with_(image_size=0))
     assert training.run(settings.with_(resume=True, experiment="resized"))["n"] == 10
@@ -231,7 +214,7 @@ def test_images_of_several_sizes(tmp_path):
 
 def test_two_classes_and_no_validation_split(tmp_path):
     folder = write_kaggle(tmp_path / "data", counts={"train": 40}, classes=("cat", "dog"))
-    metrics = training.run(_config(folder, tmp_path / "runs", "--epochs=1"))
+    metrics = training.run(short(folder, tmp_path / "runs"))
     assert [row["class"] for row in metrics["per_class"]] == ["cat", "dog"]
     assert metrics["n"] == 4
 

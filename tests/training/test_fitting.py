@@ -13,15 +13,10 @@ from dfk.errors import UsageError
 from dfk.system import hardware
 from dfk.training import callbacks, checks, features, fitting, phases
 from tests.datasets import write_kaggle
-from tests.networks import narrow_vgg16
+from tests.experiments import fit, history, interrupt, short
 
 
-@pytest.fixture(scope="module", autouse=True)
-def narrow():
-    """VGG16 with a sixteenth of its channels: the same layers, phases and files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.applications, "VGG16", narrow_vgg16)
-        yield
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 @pytest.fixture(scope="module")
@@ -39,40 +34,31 @@ def output_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
-def _config(data_dir, output_dir, *more):
-    arguments = [f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
-    if not {"--model=svm", "--model=svm_forensic", "--model=ensemble"} & set(more):
-        arguments += ["--image_size=32", "--epochs=2", "--batch_size=16"]
-    return config.parse([*arguments, *more])[0]
-
-
 @pytest.fixture(scope="module")
 def members(data_dir, output_dir):
     """Two finished runs of networks that take images of different sizes."""
     for name, size in (("small", 16), ("large", 24)):
-        settings = _config(
-            data_dir, output_dir, f"--experiment={name}", f"--image_size={size}", "--epochs=1"
-        )
+        settings = short(data_dir, output_dir, f"--experiment={name}", f"--image_size={size}")
         training.run(settings)
     return output_dir
 
 
 @pytest.mark.parametrize("model", ["svm", "svm_forensic"])
 def test_an_svm_leaves_a_run_like_any_other(data_dir, output_dir, model):
-    metrics = training.run(_config(data_dir, output_dir, f"--model={model}"))
+    metrics = training.run(short(data_dir, output_dir, f"--model={model}"))
     run_dir = output_dir / model
     assert metrics["accuracy"] > 0.6
     assert {"model.skops", "metrics.json", "predictions.csv", "report.html"} <= {
         path.name for path in run_dir.iterdir()
     }
-    split = training.load_data(_config(data_dir, output_dir)).splits["validation"]
+    split = training.load_data(short(data_dir, output_dir)).splits["validation"]
     loaded = models.SVM.load(run_dir / runs.SVM_MODEL)
     accuracy = (loaded.predict(split.images).argmax(axis=1) == split.labels).mean()
     assert accuracy == metrics["accuracy"]
 
 
 def test_deepfakenet2_uses_what_its_row_lists(data_dir, tmp_path):
-    settings = _config(
+    settings = short(
         *(data_dir, tmp_path, "--flagfile=configs/deepfakenet2.flags", "--train_crop=16"),
         *("--class_weight=2:2.7", "--cutmix_alpha=1", "--mixup_alpha=0.2", "--sampling=balanced"),
     )
@@ -83,15 +69,16 @@ def test_deepfakenet2_uses_what_its_row_lists(data_dir, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def fine_tuned(data_dir, output_dir):
+def fine_tuned(narrow, data_dir, output_dir):
     """VGG16 from given weights: their model, and the flags and the folder of a finished run."""
     base = keras.applications.VGG16(weights=None, include_top=False)
     base.save_weights(output_dir / "base.weights.h5")
     flags = [
-        *("--model=vgg16", f"--vgg16_weights={output_dir}/base.weights.h5", "--epochs=3"),
-        *("--head_epochs=1", "--learning_rate=1e-3", "--fine_tune_from=block5", "--limit=30"),
+        *("--model=vgg16", "--image_size=32", f"--vgg16_weights={output_dir}/base.weights.h5"),
+        *("--epochs=3", "--head_epochs=1", "--learning_rate=1e-3", "--fine_tune_from=block5"),
+        "--limit=30",
     ]
-    settings = _config(data_dir, output_dir, "--experiment=fine_tuned", *flags)
+    settings = short(data_dir, output_dir, "--experiment=fine_tuned", *flags)
     training.run(settings)
     return base, flags, settings.run_dir
 
@@ -110,28 +97,33 @@ def test_vgg16_with_given_weights_trains_its_head_first(fine_tuned):
 def test_phases_resume_as_if_never_interrupted(fine_tuned, data_dir, tmp_path, monkeypatch):
     """Interrupted as the second phase begins, and again within it."""
     _, flags, run_dir = fine_tuned
-    settings = _config(data_dir, tmp_path, "--experiment=fine_tuned", "--resume", *flags)
+    settings = short(data_dir, tmp_path, "--experiment=fine_tuned", *flags)
     for epoch in (1, 2):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(callbacks.Progress, "on_epoch_begin", _interrupt(epoch))
-            training.run(settings)
-    training.run(settings)
-    for name in (runs.HISTORY, runs.PREDICTIONS):
-        assert (settings.run_dir / name).read_text() == (run_dir / name).read_text()
+            patch.setattr(callbacks.Progress, "on_epoch_begin", interrupt(epoch))
+            fit(settings)
+    _assert_same(fit(settings), keras.models.load_model(run_dir / runs.MODEL))
+    assert history(settings.run_dir) == history(run_dir)
+
+
+def _assert_same(model, other):
+    for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_features_computed_once_train_the_head_as_the_base_in_every_epoch(
     fine_tuned, data_dir, tmp_path, monkeypatch
 ):
-    flags = [*fine_tuned[1], "--head_epochs=2", "--augment=", "--class_weight=1:2", "--ema=0.9"]
+    flags = [*fine_tuned[1], "--epochs=2", "--head_epochs=2", "--augment="]
+    flags += ["--class_weight=1:2", "--ema=0.9"]
     computed, of_images = [], features.of_images
     monkeypatch.setattr(features, "of_images", lambda *a: computed.append(a) or of_images(*a))
-    settings = _config(data_dir, tmp_path, "--experiment=once", *flags)
-    training.run(settings)
+    settings = short(data_dir, tmp_path, "--experiment=once", *flags)
+    fit(settings)
     assert len(computed) == 1
     monkeypatch.setattr(features, "stay_the_same", lambda config: False)
-    plain = _config(data_dir, tmp_path, "--experiment=plain", *flags)
-    training.run(plain)
+    plain = short(data_dir, tmp_path, "--experiment=plain", *flags)
+    fit(plain)
     histories = [
         np.loadtxt(run.run_dir / runs.HISTORY, delimiter=",", skiprows=1)
         for run in (settings, plain)
@@ -142,7 +134,7 @@ def test_features_computed_once_train_the_head_as_the_base_in_every_epoch(
 def test_a_rich_model_counts_draws_of_each_image_beside_it(data_dir, tmp_path):
     """Mirroring changes no count: whatever is drawn, an image's features stay with its label."""
     flags = ["--flagfile=configs/rich.flags", "--batch_size=16", "--augment=flip"]
-    settings = _config(data_dir, tmp_path, *flags, "--feature_draws=2")
+    settings = short(data_dir, tmp_path, *flags, "--feature_draws=2")
     assert features.stay_the_same(settings)
     data = training.load_data(settings)
     model = fitting.build(settings, data.class_names, precision="float32")
@@ -162,8 +154,8 @@ def test_a_rich_model_counts_draws_of_each_image_beside_it(data_dir, tmp_path):
 def test_draws_are_crops_and_those_that_do_not_fit_are_refused(data_dir, tmp_path):
     flags = ["--flagfile=configs/rich.flags", "--batch_size=16", "--feature_draws=1", "--epochs=1"]
     with pytest.raises(UsageError, match="--train_crop=99 does not fit"):
-        training.run(_config(data_dir, tmp_path, *flags, "--train_crop=99"))
-    settings = _config(data_dir, tmp_path, *flags, "--train_crop=12", "--experiment=crops")
+        training.run(short(data_dir, tmp_path, *flags, "--train_crop=99"))
+    settings = short(data_dir, tmp_path, *flags, "--train_crop=12", "--experiment=crops")
     data = training.load_data(settings)
     model = fitting.build(settings, data.class_names, precision="float32")
     _, found = features.of_images(settings, data, model)
@@ -175,48 +167,41 @@ def test_draws_are_crops_and_those_that_do_not_fit_are_refused(data_dir, tmp_pat
 def test_features_that_do_not_fit_into_memory_are_refused_first(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(hardware, "available_bytes", lambda: 8 * 2**30)
     flags = ["--flagfile=configs/rich.flags", "--feature_draws=10000", "--augment=flip"]
-    settings = _config(data_dir, tmp_path, *flags)
+    settings = short(data_dir, tmp_path, *flags)
     with pytest.raises(UsageError, match="available are 8 GiB"):
         training.run(settings)
 
 
 def test_the_head_resumes_on_its_features(fine_tuned, data_dir, tmp_path, monkeypatch):
-    flags = [*fine_tuned[1], "--head_epochs=3", "--augment="]
-    whole = _config(data_dir, tmp_path, "--experiment=whole", *flags)
-    training.run(whole)
-    parts = _config(data_dir, tmp_path, "--experiment=parts", "--resume", *flags)
+    flags = [*fine_tuned[1], "--epochs=2", "--head_epochs=2", "--augment="]
+    whole, parts = (
+        short(data_dir, tmp_path, f"--experiment={name}", *flags) for name in ("whole", "parts")
+    )
+    expected = fit(whole)
 
-    def interrupt(*_):
+    def at_the_end(*_):
         raise KeyboardInterrupt
 
     # Within the phase, and as its last epoch has ended
-    for stop, action in (("on_epoch_begin", _interrupt(1)), ("on_train_end", interrupt)):
+    for stop, action in (("on_epoch_begin", interrupt(1)), ("on_train_end", at_the_end)):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(callbacks.Progress, stop, action)
-            training.run(parts)
-    training.run(parts)
-    for name in (runs.HISTORY, runs.PREDICTIONS):
-        assert (parts.run_dir / name).read_text() == (whole.run_dir / name).read_text()
-
-
-def _interrupt(at: int):
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == at:
-            raise KeyboardInterrupt
-
-    return on_epoch_begin
+            fit(parts)
+    _assert_same(fit(parts), expected)
+    assert history(parts.run_dir) == history(whole.run_dir)
 
 
 def test_vgg16_whose_weights_are_missing_is_refused_before_any_image_is_read(tmp_path):
-    settings = _config("no/such/folder", tmp_path, "--model=vgg16", "--vgg16_weights=gone.h5")
+    flags = ["--model=vgg16", "--image_size=32", "--vgg16_weights=gone.h5"]
+    settings = short("no/such/folder", tmp_path, *flags)
     with pytest.raises(UsageError, match=r"gone\.h5.*no such file"):
         training.run(settings)
 
 
 def test_vgg16_goes_on_from_a_run(fine_tuned, data_dir, output_dir):
     _, _, run_dir = fine_tuned
-    flags = ["--vgg16_weights=fine_tuned", "--epochs=1", "--head_epochs=0", "--limit=30"]
-    settings = _config(
+    flags = ["--image_size=32", "--vgg16_weights=fine_tuned", "--head_epochs=0", "--limit=30"]
+    settings = short(
         *(data_dir, output_dir, "--model=vgg16", "--experiment=further", *flags),
         *("--fine_tune_from=block5", "--learning_rate=1e-3"),
     )
@@ -250,7 +235,7 @@ def test_vgg16_goes_on_from_a_run_of_its_suite(data_dir, tmp_path, first, messag
 
 @pytest.mark.parametrize("method", ["average", "confidence", "stacked"])
 def test_an_ensemble_answers_as_the_model_it_saves(data_dir, members, method):
-    settings = _config(
+    settings = short(
         *(data_dir, members, "--model=ensemble", "--members=small,large", f"--method={method}"),
         *(f"--experiment={method}", "--class_weight=0:1.9,2:1.7"),
     )
@@ -265,12 +250,12 @@ def test_an_ensemble_answers_as_the_model_it_saves(data_dir, members, method):
 
 def test_an_ensembles_flags_repeat_it_elsewhere(data_dir, members, tmp_path):
     flags = [*("--model=ensemble", "--members=small,large"), "--experiment=blend", "--resume"]
-    first = training.run(_config(data_dir, members, *flags))
+    first = training.run(short(data_dir, members, *flags))
     saved = [f"--flagfile={members}/blend/{runs.FLAGS}", f"--output_dir={tmp_path}/again"]
     again = training.run(config.parse(saved)[0])
     assert again["accuracy"] == first["accuracy"] and again["nll"] == first["nll"]
     shutil.copytree(members, tmp_path / "moved")  # A moved folder is no other experiment.
-    assert training.run(_config(data_dir, tmp_path / "moved", *flags)) == first
+    assert training.run(short(data_dir, tmp_path / "moved", *flags)) == first
 
 
 @pytest.mark.parametrize(
@@ -287,12 +272,12 @@ def test_members_that_cannot_be_combined_are_refused(data_dir, members, given, m
     (members / "machine" / "model.skops").touch()
     with pytest.raises(UsageError, match=message):
         training.run(
-            _config(data_dir, members, "--model=ensemble", f"--members={given}", "--overwrite")
+            short(data_dir, members, "--model=ensemble", f"--members={given}", "--overwrite")
         )
 
 
 def test_class_weights_of_unknown_classes_are_refused_and_leave_no_run(data_dir, tmp_path):
-    settings = _config(data_dir, tmp_path, "--class_weight=7:2")
+    settings = short(data_dir, tmp_path, "--class_weight=7:2")
     with pytest.raises(UsageError, match="names 7; the classes are 0, 1, 2"):
         training.run(settings)
     assert not settings.run_dir.exists()
@@ -301,7 +286,7 @@ def test_class_weights_of_unknown_classes_are_refused_and_leave_no_run(data_dir,
 def test_a_kernel_matrix_that_does_not_fit_is_refused(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr("dfk.system.hardware.available_bytes", lambda: 2 * 8 * 50**2)
     with pytest.raises(UsageError, match="an SVM of 54 images needs"):
-        training.run(_config(data_dir, tmp_path, "--model=svm"))
+        training.run(short(data_dir, tmp_path, "--model=svm"))
 
 
 @pytest.mark.parametrize(("members", "message"), [("one,gone", "gone"), ("one,one", "is an SVM")])
