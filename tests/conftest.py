@@ -61,9 +61,11 @@ def narrow():
     """VGG16 with a sixteenth of its channels: the same layers, phases and files."""
     import keras
 
+    from dfk.models import vgg
     from tests.networks import narrow_vgg16
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vgg, "_WIDTHS", tuple(width // 16 for width in vgg._WIDTHS))
         patch.setattr(keras.applications, "VGG16", narrow_vgg16)
         yield
 

@@ -29,7 +29,7 @@ def _probabilities(logits):
     ],
     ids=["deepfakenet", "vgg16", "vgg16 without BatchNorm", "residual"],
 )
-def test_normalisation_goes_into_the_convolutions(make, options):
+def test_normalisation_goes_into_the_convolutions(narrow, make, options):
     original = models.network_of(network(32, make=make, **options))
     before = original.get_weights()
     folded = lean(original)

@@ -1,6 +1,5 @@
 """SavedModels that would read and write files, and damaged ones."""
 
-import itertools
 import json
 import shutil
 
@@ -228,9 +227,9 @@ BUILT = {
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_every_export_is_made_of_known_operations(name, tmp_path):
-    variants = itertools.product((32, None), (("float32", True), ("mixed_bfloat16", False)))
-    for i, (side, (precision, fold)) in enumerate(variants):
+def test_every_export_is_made_of_known_operations(narrow, name, tmp_path):
+    for i, variant in enumerate(((32, "float32", True), (None, "mixed_bfloat16", False))):
+        side, precision, fold = variant
         folder = _export(tmp_path / str(i), BUILT[name](side), precision, fold)
         saved_models._check_graph(folder)
         saved_models._check_weights(folder)

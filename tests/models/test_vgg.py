@@ -14,12 +14,15 @@ from dfk.models import class_names_of, network_of, vgg
 from dfk.models.vgg import VGG16, WeightsError, check_weights, set_trainable_from
 from tests.datasets import texture
 
+# What takes or leaves weights is the same at any width.
+pytestmark = pytest.mark.usefixtures("narrow")
+
 IMAGES = np.random.default_rng(0).uniform(0, 255, (3, 40, 33, 3)).astype("float32")
 SMALL = {"input_shape": (32, 32, 3), "classes": 2, "seed": 1}
 
 
 @pytest.fixture(scope="module")
-def keras_vgg(tmp_path_factory):
+def keras_vgg(narrow, tmp_path_factory):
     """Keras' own VGG16 with biases that matter, and its weights in both layouts of a file."""
     model = keras.applications.VGG16(weights=None, include_top=False)
     rng = np.random.default_rng(1)
@@ -38,7 +41,7 @@ def plain(keras_vgg):
 
 
 @pytest.fixture(scope="module")
-def scratch():
+def scratch(narrow):
     """Ours with BatchNormalization, trained for some steps on two directions of a grating."""
     model = VGG16(**SMALL)
     network = network_of(model)
@@ -62,7 +65,7 @@ def freezable(scratch):
 
 
 @pytest.fixture(scope="module")
-def bfloat16():
+def bfloat16(narrow):
     return VGG16(dtype="mixed_bfloat16", **SMALL)
 
 
@@ -86,6 +89,13 @@ def test_the_base_is_keras_own(keras_vgg, plain, file):
     np.testing.assert_allclose(_output(model, "block5_pool")(IMAGES), expected, rtol=1e-5)
 
 
+def test_it_is_as_wide_as_keras_own(monkeypatch):
+    monkeypatch.setattr(keras.applications, "VGG16", keras.applications.vgg16.VGG16)
+    network = network_of(VGG16(batch_norm=False, **SMALL))
+    base = sum(layer.count_params() for layer in network.layers if layer.name.startswith("block"))
+    assert base == 14_714_688  # Without its head, as keras.applications documents it
+
+
 def test_from_scratch_it_has_batch_norm_and_starts_from_he(bfloat16):
     convolutions = _convolutions(network_of(bfloat16))
     names = {layer.name for layer in network_of(bfloat16).layers}
@@ -106,7 +116,8 @@ def test_the_seed_decides_the_weights(scratch, bfloat16):
     assert all(map(np.array_equal, scratch.initial, network_of(bfloat16).get_weights()))
     other = network_of(VGG16(**SMALL | {"seed": 2})).get_weights()
     assert not np.array_equal(scratch.initial[0], other[0])
-    alike = [w for w in other if w.shape == (3, 3, 512, 512)]
+    alike = [w for w in other if w.shape == (3, 3, 32, 32)]
+    assert len(alike) > 2
     assert not any(np.array_equal(alike[0], w) for w in alike[1:])
 
 
@@ -201,7 +212,7 @@ def test_a_download_is_checked_and_leaves_stdout_alone(
 
 
 def test_the_download_is_keras_own():
-    module = inspect.getmodule(keras.applications.VGG16)
+    module = inspect.getmodule(keras.applications.vgg16.VGG16)
     assert module.WEIGHTS_PATH_NO_TOP == vgg._URL
     assert f'file_hash="{vgg._MD5}"' in inspect.getsource(module)
 

@@ -15,7 +15,6 @@ from dfk.training import callbacks, checks, features, fitting, phases
 from tests.datasets import write_kaggle
 from tests.experiments import fit, history, interrupt, short
 
-
 pytestmark = pytest.mark.usefixtures("narrow")
 
 
