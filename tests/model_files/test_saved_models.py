@@ -281,11 +281,11 @@ def test_damaged_facts_are_one_line(case, small):
     assert "\n" not in str(caught.value)
 
 
-def test_facts_damaged_since_they_were_loaded(small):
+def test_facts_damaged_since_they_were_loaded_change_nothing(small):
     classifier = dfk.load(small)
+    before = description.describe(classifier)
     (small / saved_models.FACTS).write_text("{")
-    with pytest.raises(UsageError, match="is damaged: it is no JSON"):
-        description.describe(classifier)
+    assert description.describe(classifier) == before
 
 
 @pytest.mark.parametrize(
