@@ -4,9 +4,9 @@ from pathlib import Path
 
 import keras
 
-from dfk import config, runs, training
+from dfk import config, models, runs, training
 from dfk.config import Config
-from dfk.training import fitting, phases
+from dfk.training import phases
 
 # What ends within seconds on images of 16 x 16 pixels.
 SHORT = ("--image_size=16", "--epochs=1", "--batch_size=16", "--precision=float32")
@@ -27,7 +27,7 @@ def fit(settings: Config) -> keras.Model:
     data = training.load_data(settings)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(settings.run.seed)
-    model = fitting.build(settings, data.class_names, precision="float32", pretrained=True)
+    model = models.build(settings, data.class_names, precision="float32", pretrained=True)
     phases.fit_phases(settings, data, model)
     return model
 

@@ -35,7 +35,7 @@ def features_once() -> Measured:
     model, data = _model(), _catalog()
     arguments = ["--data_dir=demo", "--model=vgg16", "--augment=", f"--batch_size={_BATCH}"]
     settings = config.parse(arguments)[0]
-    head = features.head_of(model)
+    head = features.head_of(settings, model)
     _compile(head)
 
     def run() -> None:

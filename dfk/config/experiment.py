@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from dfk.config import options
 from dfk.config.groups import Data, Fit, Input, Keras, Run
 from dfk.config.knobs import Knob, knob, knobs_in
-from dfk.config.options import OPTIONS, Options
+from dfk.config.options import OPTIONS, Network, Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Config:
     def run_dir(self) -> Path:
         """The folder of this run."""
         return Path(self.run.output_dir) / self.run.experiment
+
+    @property
+    def is_network(self) -> bool:
+        """Whether the model is one that is trained by gradients, with `input` and `fit`."""
+        return isinstance(self.options, Network)
 
     @property
     def family(self) -> str:

@@ -23,8 +23,9 @@ ENSEMBLE_METHODS = ("confidence", "average", "stacked")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """A kind of model without knobs of its own, which those of others derive from."""
+    """What those of all kinds derive from."""
 
+    # The groups of `dfk.config.groups` that a kind has, too.
     GROUPS: ClassVar[tuple[str, ...]] = ("data", "run")
 
     def check(self, config: Config) -> None:
@@ -41,7 +42,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Network(Options):
-    """A network that is trained."""
+    """A network that is trained; a new one needs no more than this and its own knobs."""
 
     GROUPS: ClassVar[tuple[str, ...]] = ("data", "run", "keras", "input", "fit")
 
@@ -185,15 +186,20 @@ class Ensemble(Options):
         return [("members", member) for member in self.members]
 
 
-# By what `--model` says.
+@dataclasses.dataclass(frozen=True)
+class SVM(Options):
+    """A support vector machine, which has no knobs of its own."""
+
+
+# By what `--model` says; `dfk.models.kinds` has what is asked of each beside its knobs.
 OPTIONS: dict[str, type[Options]] = {
     "deepfakenet": DeepFakeNet,
     "vgg16": VGG16,
     "residual": ResidualNet,
     "rich": RichNet,
     "ensemble": Ensemble,
-    "svm": Options,
-    "svm_forensic": Options,
+    "svm": SVM,
+    "svm_forensic": SVM,
 }
 
 

@@ -21,6 +21,7 @@ from dfk.models.ensemble import (
     member_weights_of,
     members_of,
 )
+from dfk.models.kinds import BUILDERS, KINDS, Phase, build
 from dfk.models.limits import (
     bytes_per_pixel,
     image_sizes,
@@ -40,20 +41,20 @@ from dfk.models.vgg import (
     set_trainable_from,
 )
 
-# The networks that `--model` names.
-BUILDERS = {"deepfakenet": DeepFakeNet, "vgg16": VGG16, "residual": ResidualNet, "rich": RichNet}
-
 __all__ = [
     "BUILDERS",
     "KERAS_ONLY",
+    "KINDS",
     "PENALTY",
     "SVM",
     "VGG16",
     "DeepFakeNet",
     "Ensemble",
+    "Phase",
     "ResidualNet",
     "RichNet",
     "WeightsError",
+    "build",
     "bytes_per_pixel",
     "check_trainable_from",
     "check_weights",

@@ -41,6 +41,14 @@ def named(model: str, folder: str = "", upcoming: Container[Path] = ()) -> str:
     return os.path.join(folder, model)
 
 
+def named_path(model: str, folder: str = "") -> Path:
+    """The path that MODEL means once it is `named`.
+
+    What is bare beside shipped names is a file of weights, in the working directory.
+    """
+    return locate(model, folder) if is_shipped(model, folder) else Path(model)
+
+
 def locate(model: str | os.PathLike, folder: str = "") -> Path:
     """The path that MODEL means, whether anything is there or not."""
     name = os.fspath(model)

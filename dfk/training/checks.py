@@ -7,23 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dfk import models, runs
-from dfk.config import Config, weight_per_class
+from dfk.config import OPTIONS, Config, weight_per_class
+from dfk.config.options import SVM, Ensemble
 from dfk.data import augment, catalog, excluded_class, service
 from dfk.data.catalog import Catalog
 from dfk.data.embedded import data_folder
 from dfk.errors import UsageError
-from dfk.models import deepfakenet, forensic, residual, rich, vgg
 from dfk.system import backend, hardware
 from dfk.text import valid
 from dfk.training import jax_devices, phases, sources, strategy
-
-# Of the networks, and the SVM, that take no image of any size; `residual` depends on its options.
-_SMALLEST_IMAGE = {
-    "deepfakenet": deepfakenet.SMALLEST_IMAGE,
-    "vgg16": vgg.SMALLEST_IMAGE,
-    "rich": rich.SMALLEST_IMAGE,
-    "svm_forensic": forensic.SMALLEST_IMAGE,
-}
 
 
 def check(configs: Sequence[Config]) -> list[Config]:
@@ -75,16 +67,16 @@ def check_data(config: Config, data: Catalog) -> None:
     _check_sizes(config, data)
     weight_per_class(config, data.class_names)
     sources.check_classes(config, data.class_names)
-    if config.model in models.PENALTY:
+    if isinstance(config.options, SVM):
         _check_kernel_fits(len(data.splits["train"]))
-    elif config.model in models.BUILDERS:
+    elif config.is_network:
         phases.check(config, data)
 
 
 def _resolved(config: Config, upcoming: Collection[Path]) -> Config:
     """With what the flags leave to the machine and the folder: `config.flags` repeats the run."""
     config = sources.named(config, upcoming)
-    if config.model in models.BUILDERS:
+    if config.is_network:
         config = config.with_(
             precision=hardware.resolve_precision(config.fit.precision),
             augment=augment.expand(config.input.augment),
@@ -94,7 +86,7 @@ def _resolved(config: Config, upcoming: Collection[Path]) -> Config:
 
 def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
     augment.parse(config.input.augment)
-    if config.model in models.BUILDERS:
+    if config.is_network:
         jax_devices.check(config.keras.batch_size)
         check_sides(config)
     if config.keras.export and backend.on_jax():
@@ -107,9 +99,8 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
     if config.data.exclude_class:
         there = catalog.read(data_folder(config.data.data_dir))
         excluded_class.check(there, config.data.exclude_class)
-    if config.model == "vgg16":
-        _check_weights(config, upcoming)
-    if config.model == "ensemble":
+    models.KINDS[config.model].check(config, upcoming)
+    if isinstance(config.options, Ensemble):
         _check_members(config, upcoming)
     if config.fit.teacher:
         _check_teacher(config, upcoming)
@@ -123,7 +114,7 @@ def check_sides(config: Config) -> None:
     """
     sides = [side for side in (config.input.image_size, config.input.train_crop) if side]
     if sides:
-        _check_smallest(config, min(sides), _own_smallest_image(config))
+        _check_smallest(config, min(sides), models.KINDS[config.model].least(config))
 
 
 def _check_smallest(config: Config, side: int, needed: int) -> None:
@@ -141,17 +132,6 @@ def _check_source_is_another(config: Config) -> None:
         path = source.resolve()
         if run_dir in (path, *path.parents):
             raise UsageError(f"--{flag}: {source} is what this run makes; name another run")
-
-
-def _check_weights(config: Config, upcoming: Mapping[Path, str]) -> None:
-    run = Path(config.options.vgg16_weights).parent
-    if (kind := upcoming.get(run, "vgg16")) != "vgg16":
-        raise UsageError(f"--vgg16_weights: {run} is a run of --model={kind}")
-    if run in upcoming:  # With BatchNormalization or without: with it, there are more layers.
-        models.check_trainable_from(config.options.fine_tune_from, batch_norm=True)
-    elif file := models.check_weights(sources.start(config)):
-        batch_norm = models.has_batch_norm(file)
-        models.check_trainable_from(config.options.fine_tune_from, batch_norm=batch_norm)
 
 
 def _check_members(config: Config, upcoming: Mapping[Path, str]) -> None:
@@ -173,7 +153,8 @@ def _check_teacher(config: Config, upcoming: Mapping[Path, str]) -> None:
 
 
 def _refuse_svm(name: str, upcoming: Mapping[Path, str]) -> None:
-    if upcoming.get(Path(name)) in models.PENALTY:
+    kind = upcoming.get(Path(name))
+    if kind and issubclass(OPTIONS[kind], SVM):
         raise UsageError(f"{name} is an SVM; {models.KERAS_ONLY}")
 
 
@@ -182,28 +163,21 @@ def _check_sizes(config: Config, data: Catalog) -> None:
     shapes = {image.shape[:2] for split in data.splits.values() for image in split.images}
     smallest = min(map(min, shapes))
     needed = smallest_image(config)
-    resized = config.input.image_size if config.model in models.BUILDERS else 0
+    resized = config.input.image_size if config.is_network else 0
     side = resized or smallest
     _check_smallest(config, min(side, config.input.train_crop or side), needed)
-    if config.model == "svm" and len(shapes) > 1:
+    if models.KINDS[config.model].one_size and len(shapes) > 1:
         sizes = ", ".join(f"{width}x{height}" for height, width in sorted(shapes)[:5])
         raise UsageError(
-            f"--model=svm compares pixels and needs images of one size; here are {sizes}. "
-            "--model=svm_forensic takes any size."
+            f"--model={config.model} compares pixels and needs images of one size; here are "
+            f"{sizes}. --model=svm_forensic takes any size."
         )
 
 
 def smallest_image(config: Config) -> int:
     """The least pixels a side of what enters the model of `config`, a member or a teacher of it."""
     others = [*sources.members(config), *filter(None, [sources.teacher(config)])]
-    return max(_own_smallest_image(config), *map(models.smallest_image, others), 1)
-
-
-def _own_smallest_image(config: Config) -> int:
-    """That of the network or the SVM itself."""
-    if config.model == "residual":
-        return residual.smallest_image(config.options.filters, config.options.high_pass)
-    return _SMALLEST_IMAGE.get(config.model, 1)
+    return max([models.KINDS[config.model].least(config), *map(models.smallest_image, others)])
 
 
 def _check_kernel_fits(images: int) -> None:

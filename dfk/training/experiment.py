@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from dfk import models, runs
+from dfk import runs
 from dfk.config import Config
 from dfk.data import catalog, excluded_class, images
 from dfk.data.catalog import Catalog
@@ -66,8 +66,7 @@ def _work(config: Config) -> dict[str, Any]:
 
 def _work_for_the_chief(config: Config) -> dict[str, Any]:
     """What a worker does that is not the first: it trains with the others, and leaves nothing."""
-    networks = config.model in models.BUILDERS
-    if networks and not (config.run.resume and runs.finished(runs.folder(config))):
+    if config.is_network and not (config.run.resume and runs.finished(runs.folder(config))):
         fitting.fit(config, load_data(config))
     return {}
 

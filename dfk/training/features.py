@@ -25,8 +25,6 @@ from dfk.training import strategy
 from dfk.training.scoring import predict
 
 _SPLITS = ("train", "holdout")
-# The last layer of the fixed part of VGG16 and of RichNet: [N, D].
-_LAST_FIXED = ("average", "features")
 
 
 def stay_the_same(config: Config) -> bool:
@@ -41,8 +39,8 @@ def stay_the_same(config: Config) -> bool:
     return not drawn and config.fit.strategy == strategy.NONE and not config.input.data_service
 
 
-def head_of(model: keras.Model, *, answers: int = 0) -> keras.Model:
-    """The layers of a `VGG16` or `RichNet` after what is fixed, which they share with it.
+def head_of(config: Config, model: keras.Model, *, answers: int = 0) -> keras.Model:
+    """The layers of a model of `config` after what is fixed, which they share with it.
 
     Args:
         answers: how many numbers of a teacher stand behind the features, which it passes over.
@@ -52,7 +50,7 @@ def head_of(model: keras.Model, *, answers: int = 0) -> keras.Model:
         [N, C].
     """
     network = models.network_of(model)
-    fixed = _last_fixed(network)
+    fixed = _last_fixed(config, network)
     width = fixed.output.shape[-1]
     features = keras.Input((1, 1, width + answers), name="features")
     x = features[:, 0, 0, :width]
@@ -66,18 +64,19 @@ def answers_of(head: keras.Model, answers: int) -> keras.Model:
     return keras.Model(head.input, head.input[:, 0, 0, -answers:], name="answers")
 
 
-def _last_fixed(network: keras.Model) -> keras.layers.Layer:
-    return next(layer for layer in network.layers if layer.name in _LAST_FIXED)
+def _last_fixed(config: Config, network: keras.Model) -> keras.layers.Layer:
+    """What answers the features, [N, D]."""
+    return network.get_layer(models.KINDS[config.model].last_fixed)
 
 
 def of_images(
     config: Config, data: Catalog, model: keras.Model, teacher: keras.Model | None = None
 ) -> tuple[Config, Catalog]:
-    """Runs what is fixed of a `VGG16` or `RichNet` over train and holdout, and the teacher.
+    """Runs what is fixed of a model of `config` over train and holdout, and the teacher.
 
     Returns:
         The catalog with features float32 [1, 1, D + answers] in place of images, those of train
-        `1 + feature_draws` times, and the settings that feed them to `head_of(model)`:
+        `1 + feature_draws` times, and the settings that feed them to `head_of`:
         no resizing, and nothing more to draw. What the teacher answers to the image as it was
         drawn stands behind its features.
 
@@ -85,13 +84,13 @@ def of_images(
         UsageError: if they would not fit into memory, or the images the crop.
     """
     network = models.network_of(model)
-    _check_features_fit(config, data, _last_fixed(network).output.shape[-1])
+    _check_features_fit(config, data, _last_fixed(config, network).output.shape[-1])
     logging.info("Computing the features that the layers before them answer, once for all epochs.")
     images = x = keras.Input((None, None, 3), name="images")
     for layer in model.layers:
         if isinstance(layer, Resizing):
             x = layer(x)
-    base = _fixed(network, teacher)
+    base = _fixed(config, network, teacher)
     extractor = keras.Model(images, base(x))
     # Ahead of the others, since these may be refused.
     drawn = [_drawn(config, data, base)] if config.options.feature_draws else []
@@ -106,8 +105,8 @@ def of_images(
     return plain, dataclasses.replace(data, splits=splits)
 
 
-def _fixed(network: keras.Model, teacher: keras.Model | None) -> keras.Model:
-    fixed = _last_fixed(network).output
+def _fixed(config: Config, network: keras.Model, teacher: keras.Model | None) -> keras.Model:
+    fixed = _last_fixed(config, network).output
     if teacher is not None:
         answers = Frozen(teacher.input, teacher.output)(network.input)
         fixed = keras.layers.Concatenate(dtype="float32")([fixed, answers])

@@ -16,6 +16,7 @@ from scipy.special import softmax
 
 from dfk import models, runs
 from dfk.config import Config, weight_per_class
+from dfk.config.options import SVM, Ensemble, Network
 from dfk.data.catalog import Catalog, Split
 from dfk.evaluation import conformal
 from dfk.evaluation.calibration import fit_temperature
@@ -67,65 +68,31 @@ def fit(config: Config, data: Catalog) -> Fitted:
         UsageError: if the checkpoint is another network's, or features do not fit into memory.
         DivergenceError: if the loss becomes NaN.
     """
-    kinds = {"ensemble": _fit_ensemble} | dict.fromkeys(models.PENALTY, _fit_svm)
-    fitted = kinds.get(config.model, _fit_network)(config, data)
+    match config.options:
+        case Network():
+            fitted = _fit_network(config, data)
+        case Ensemble():
+            fitted = _fit_ensemble(config, data)
+        case SVM():
+            fitted = _fit_svm(config, data)
     labels = data.splits["holdout"].labels
     thresholds = conformal.choose(fitted.holdout, labels, config.run.false_alarm_rate)
     return fitted._replace(thresholds=thresholds)
-
-
-def build(
-    config: Config,
-    class_names: tuple[str, ...],
-    *,
-    precision: str,
-    pretrained: bool = False,
-) -> keras.Model:
-    """Builds the network of `config`: images [N, H, W, 3] in 0..255 to probabilities [N, C].
-
-    It has the weights that training starts with if it is to be `pretrained`.
-    """
-    side = config.input.image_size or None
-    common = {
-        "input_shape": (side, side, 3),
-        "classes": len(class_names),
-        "class_names": class_names,
-        "seed": config.run.seed,
-        "dtype": precision,
-    }
-    return models.BUILDERS[config.model](**_own(config, pretrained), **common)
-
-
-def _own(config: Config, pretrained: bool) -> dict[str, Any]:
-    """The arguments that only this model has."""
-    if config.model == "vgg16":
-        file = models.check_weights(sources.start(config))
-        return {
-            "weights": file if pretrained else None,
-            "batch_norm": models.has_batch_norm(file),
-        }
-    if config.model == "residual":
-        options = config.options
-        return {"filters": tuple(map(int, options.filters)), "high_pass": options.high_pass}
-    if config.model == "rich":
-        return {}
-    return {
-        "dropout": tuple(map(float, config.options.dropout)),
-        "input_range": tuple(map(float, config.options.input_range)),
-    }
 
 
 def _fit_network(config: Config, data: Catalog) -> Fitted:
     jax_devices.use_all()
     keras.utils.set_random_seed(config.run.seed)
     with strategy.scope(config):
-        trained = build(config, data.class_names, precision=config.fit.precision, pretrained=True)
+        trained = models.build(
+            config, data.class_names, precision=config.fit.precision, pretrained=True
+        )
     if config.fit.strategy != strategy.NONE:
         strategy.synchronize(models.network_of(trained))
     saved = phases.fit_phases(config, data, trained)
     if strategy.workers()[1] > 1:
         logging.info("SHA-256 of the weights: %s", strategy.digest(trained))
-    model = build(config, data.class_names, precision="float32")
+    model = models.build(config, data.class_names, precision="float32")
     model.set_weights(trained.get_weights())
     logits, holdout = _calibrated(config, data, model)
     return _fitted(

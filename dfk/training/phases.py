@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,6 +15,7 @@ from dfk.config import Config, weight_per_class
 from dfk.data import augment
 from dfk.data.catalog import Catalog
 from dfk.data.pipeline import make_dataset, steps_per_epoch
+from dfk.models import Phase
 from dfk.runs.checkpoint_file import Saved
 from dfk.training import distillation, features, multi_worker, sources, strategy
 from dfk.training.callbacks import (
@@ -28,26 +29,6 @@ from dfk.training.checkpoint import Checkpoint
 
 # Batches that BatchNormalization's statistics are taken from before the holdout is scored.
 _REFRESH_STEPS = 20
-
-
-class Phase(NamedTuple):
-    """A part of a training: until which epoch, from which block on the base trains, how fast."""
-
-    until: int
-    trainable_from: str
-    learning_rate: float
-
-
-def _phases(config: Config) -> list[Phase]:
-    """VGG16 with given weights trains its head first; everything else trains at once."""
-    whole = Phase(config.fit.epochs, "block1", config.fit.learning_rate)
-    if config.model != "vgg16" or config.options.vgg16_weights == "none":
-        return [whole]
-    own = config.options
-    head = Phase(min(own.head_epochs, config.fit.epochs), "", config.fit.learning_rate)
-    rest = Phase(config.fit.epochs, own.fine_tune_from, own.fine_tune_learning_rate)
-    # Either may have no epoch to train.
-    return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
 
 
 def check(config: Config, data: Catalog) -> None:
@@ -66,7 +47,8 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
     first_epoch = 0
     strategy.wait_for_all()  # The chief has made the folder that the others look into.
     folder = runs.folder(config)
-    for number, phase in enumerate(_phases(config)):
+    kind = models.KINDS[config.model]
+    for number, phase in enumerate(kind.phases(config)):
         policies = _policies(config, phase, first_epoch)
         checkpoint = Checkpoint(
             folder / runs.CHECKPOINT,
@@ -78,10 +60,9 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
         if checkpoint.saved.phase > number:
             checkpoint.restore(network)
             continue
-        if config.model == "vgg16":
-            models.set_trainable_from(model, phase.trainable_from)
-        idle = config.model == "rich" or (config.model == "vgg16" and not phase.trainable_from)
-        ahead = idle and features.stay_the_same(config)
+        if phase.trainable_from is not None:
+            kind.train_from(model, phase.trainable_from)
+        ahead = phase.is_fixed and features.stay_the_same(config)
         fitted = _with_teacher(config, model, teacher, ahead=ahead)
         if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
             checkpoint.restore_best(fitted)
@@ -98,7 +79,7 @@ def _with_teacher(
 ) -> keras.Model:
     """What is fitted: the network, its head on features, or either of them as a student."""
     answers = 0 if teacher is None else teacher.output.shape[-1]
-    fitted = features.head_of(model, answers=answers) if ahead else models.network_of(model)
+    fitted = features.head_of(config, model, answers=answers) if ahead else models.network_of(model)
     if teacher is None:
         return fitted
     heard = features.answers_of(fitted, answers) if ahead else teacher

@@ -43,19 +43,7 @@ def of(config: Config) -> list[tuple[str, Path]]:
     """What a run whose flags are `named` is made from: each flag, and a path that it means."""
     given = config.options.sources()
     given += [("teacher", config.fit.teacher)] if config.fit.teacher else []
-    return [(flag, _path(config, source)) for flag, source in given]
-
-
-def start(config: Config) -> str | Path:
-    """What VGG16 starts with, as `models.check_weights` takes it; the flags are `named`."""
-    weights = config.options.vgg16_weights
-    return _path(config, weights) if config.options.sources() else weights
-
-
-def _path(config: Config, name: str) -> Path:
-    # What is bare beside shipped names is a file of weights, in the working directory.
-    shipped = locate.is_shipped(name, config.run.output_dir)
-    return locate.locate(name, config.run.output_dir) if shipped else Path(name)
+    return [(flag, locate.named_path(source, config.run.output_dir)) for flag, source in given]
 
 
 def members(config: Config) -> list[keras.Model]:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfk import config
+from dfk import config, models
 from dfk.data import augment
 from dfk.errors import UsageError
-from dfk.training import checks, fitting, phases
+from dfk.training import checks, phases
 
 NUMERIC = [
     name
@@ -70,7 +70,7 @@ def test_a_number_is_refused_by_name_or_taken_by_what_is_built(name):
 def _build(settings, network):
     """All that a training makes of numbers, but for networks of more channels than tests hold."""
     assert config.parse([f"{line}" for line in settings.to_flags().splitlines()]) == [settings]
-    (*_, phase) = phases._phases(settings)
+    (*_, phase) = models.KINDS[settings.model].phases(settings)
     phases._optimizer(settings, phase.learning_rate).build([])
     phases._policies(settings, phase, 0), phases._loss(settings), phases._mixer(settings)
     augment.parse(settings.input.augment), config.class_weights(settings)
@@ -81,4 +81,4 @@ def _build(settings, network):
         except UsageError as error:
             assert "--image_size or a --train_crop" in str(error)
             return
-        fitting.build(settings, ("a", "b"), precision="float32")
+        models.build(settings, ("a", "b"), precision="float32")

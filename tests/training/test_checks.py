@@ -6,7 +6,8 @@ import pytest
 from dfk import cli, config, models, training
 from dfk.errors import UsageError
 from dfk.model_files import keras_files
-from dfk.training import checks, fitting, sources
+from dfk.models import vgg
+from dfk.training import checks, sources
 from tests.datasets import write_kaggle
 
 
@@ -56,7 +57,7 @@ def test_a_folder_that_has_come_since_the_check_is_left_alone(data_dir, tmp_path
 )
 def test_the_least_image_is_known_without_building_a_network(flags):
     (settings,) = config.parse(["--data_dir=x", "--image_size=0", *flags])
-    built = fitting.build(settings, ("a", "b"), precision="float32")
+    built = models.build(settings, ("a", "b"), precision="float32")
     assert checks.smallest_image(settings) == models.smallest_image(built)
 
 
@@ -64,9 +65,9 @@ def test_the_least_image_is_known_without_building_a_network(flags):
 def counted(monkeypatch):
     """The names of networks that are built and of files that are loaded, as they come."""
     seen = []
-    for name, build in models.BUILDERS.items():
-        counting = lambda *a, name=name, build=build, **k: seen.append(name) or build(*a, **k)  # noqa: E731
-        monkeypatch.setitem(models.BUILDERS, name, counting)
+    for name, kind in models.KINDS.items():
+        counting = lambda kind=kind, name=name, **k: seen.append(name) or kind.network(**k)  # noqa: E731
+        monkeypatch.setitem(models.KINDS, name, kind._replace(network=counting))
     load = keras_files.load
     monkeypatch.setattr(keras_files, "load", lambda p: seen.append("a file") or load(p))
     monkeypatch.setattr(keras.applications, "VGG16", lambda **_: seen.append("VGG16"))
@@ -84,8 +85,8 @@ def test_checking_builds_nothing(counted, data_dir, tmp_path, monkeypatch):
         settings = config.parse([*flags, f"--model={model}", *FLAGS])[0]
         (checked,) = training.check([settings])
         checks.check_data(checked, training.load_data(checked))
-    monkeypatch.setattr(models, "check_weights", lambda weights: base)
-    monkeypatch.setattr(models, "has_batch_norm", lambda path: False)
+    monkeypatch.setattr(vgg, "check_weights", lambda weights: base)
+    monkeypatch.setattr(vgg, "has_batch_norm", lambda path: False)
     given = ["--model=vgg16", f"--vgg16_weights={base}", "--image_size=32"]
     training.check(config.parse([*flags, *given]))
     with pytest.raises(UsageError, match="no block or layer 'head'"):

@@ -8,7 +8,7 @@ import pytest
 
 from dfk import config, models, runs, training
 from dfk.errors import UsageError
-from dfk.training import distillation, features, fitting, phases
+from dfk.training import distillation, features, phases
 from tests.experiments import FINISHED, short
 from tests.networks import network
 
@@ -101,7 +101,7 @@ def test_a_rich_model_learns_on_features_as_on_images(
         settings = short(data_dir, tmp_path, *given, f"--experiment={name}")
         settings.run_dir.mkdir()
         data = training.load_data(settings)
-        model = fitting.build(settings, data.class_names, precision="float32")
+        model = models.build(settings, data.class_names, precision="float32")
         assert features.stay_the_same(settings) == (name == "ahead")
         phases.fit_phases(settings, data, model)
         kernels.append(model.get_weights())
@@ -115,11 +115,12 @@ def test_behind_the_features_of_a_draw_stands_the_answer_to_it(data_dir, output_
     given = ["--model=rich", "--augment=flip", "--feature_draws=1", "--image_size=0"]
     settings = short(data_dir, output_dir, *given, "--limit=40")
     data = training.load_data(settings)
-    model = fitting.build(settings, data.class_names, precision="float32")
+    model = models.build(settings, data.class_names, precision="float32")
     teacher = network(seed=3)
     _, found = features.of_images(settings, data, model, teacher)
     vectors = np.stack(found.splits["train"].images)
-    told = features.answers_of(features.head_of(model, answers=3), 3).predict(vectors, verbose=0)
+    head = features.head_of(settings, model, answers=3)
+    told = features.answers_of(head, 3).predict(vectors, verbose=0)
     images = np.stack(data.splits["train"].images).astype("float32")
     whole, counts = len(images), vectors[:, 0, 0, :-3]
     drawn = [np.abs(counts[:whole] - one).max(axis=1).argmin() for one in counts[whole:]]

@@ -11,7 +11,7 @@ import pytest
 from dfk import config, models, runs, training
 from dfk.errors import UsageError
 from dfk.system import hardware
-from dfk.training import callbacks, checks, features, fitting, phases
+from dfk.training import callbacks, checks, features
 from tests.datasets import write_kaggle
 from tests.experiments import fit, history, interrupt, short
 
@@ -136,7 +136,7 @@ def test_a_rich_model_counts_draws_of_each_image_beside_it(data_dir, tmp_path):
     settings = short(data_dir, tmp_path, *flags, "--feature_draws=2")
     assert features.stay_the_same(settings)
     data = training.load_data(settings)
-    model = fitting.build(settings, data.class_names, precision="float32")
+    model = models.build(settings, data.class_names, precision="float32")
     plain, found = features.of_images(settings, data, model)
     assert (plain.input.augment, plain.input.image_size) == ((), 0)
     whole, drawn = data.splits["train"], found.splits["train"]
@@ -156,7 +156,7 @@ def test_draws_are_crops_and_those_that_do_not_fit_are_refused(data_dir, tmp_pat
         training.run(short(data_dir, tmp_path, *flags, "--train_crop=99"))
     settings = short(data_dir, tmp_path, *flags, "--train_crop=12", "--experiment=crops")
     data = training.load_data(settings)
-    model = fitting.build(settings, data.class_names, precision="float32")
+    model = models.build(settings, data.class_names, precision="float32")
     _, found = features.of_images(settings, data, model)
     whole, drawn = found.splits["train"].images[0], found.splits["train"].images[-1]
     assert whole.shape == drawn.shape
@@ -314,20 +314,12 @@ def test_a_suite_fills_the_table(data_dir, tmp_path, capsys):
     assert "p against the row above" in table
 
 
-def test_phases_are_those_of_the_model():
-    parse = lambda *flags: config.parse(["--data_dir=x", *flags])[0]  # noqa: E731
-    assert len(phases._phases(parse())) == 1
-    assert len(phases._phases(parse("--model=vgg16", "--vgg16_weights=none"))) == 1
-    head, rest = phases._phases(parse("--model=vgg16", "--epochs=9", "--head_epochs=4"))
-    assert (head.until, head.trainable_from, rest.until) == (4, "", 9)
-
-
 def test_the_least_image_follows_from_the_flags_members_and_teacher(tmp_path):
     deep = config.parse(["--data_dir=demo", "--model=residual", "--filters=4,4,4,4,4"])[0]
     assert checks.smallest_image(deep) == 16
     file = tmp_path / "deep.keras"
     native = deep.with_(image_size=0)
-    fitting.build(native, ("a", "b"), precision="float32").save(file)
+    models.build(native, ("a", "b"), precision="float32").save(file)
     student = config.parse(["--data_dir=demo", "--model=rich", f"--teacher={file}"])[0]
     assert checks.smallest_image(student) == 16
     both = config.parse(["--data_dir=demo", "--model=ensemble", f"--members={file},{file}"])[0]
