@@ -5,8 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TextIO
 
-# Bytes that a file's name may have, and those that a temporary name has beside it.
-_LONGEST_NAME, _TEMPORARY = 255, 16
+_LONGEST_NAME = 255  # Bytes that a file's name may have
 
 
 def valid(text: str) -> str:
@@ -29,7 +28,7 @@ def shown(text: str, stream: TextIO) -> str:
 
 def file_name(prefix: str, name: str, suffix: str) -> str:
     """A file's name made of text, which is cut where the system would not take all of it."""
-    room = _LONGEST_NAME - _TEMPORARY - len(f"{prefix}{suffix}".encode())
+    room = _LONGEST_NAME - len(f"{prefix}{suffix}".encode())
     name = printable(name).replace("/", "_").encode()[:room].decode(errors="ignore")
     return f"{prefix}{name}{suffix}"
 

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dfk.errors import UsageError
+from dfk.system.files import write_atomic
 from dfk.system.terminal import Escaped, raw
 from dfk.text import file_name, printable, valid
 
@@ -56,8 +57,8 @@ def test_a_stream_for_people_keeps_lines_and_nothing_else(text):
 @given(texts)
 def test_any_text_makes_a_file_name(tmp_path_factory, text):
     name = file_name("0000-", text, ".png")
-    path = tmp_path_factory.getbasetemp() / f".{name}.abcdefgh"
-    path.write_bytes(b"")
+    path = tmp_path_factory.getbasetemp() / name
+    write_atomic(path, b"")
     path.unlink()
     assert name.startswith("0000-" + printable(text).replace("/", "_")[:40]) and name[-4:] == ".png"
 
