@@ -138,10 +138,5 @@ def _saved(state: np.ndarray) -> Saved:
     return saved._replace(history=rows)
 
 
-def _is_row(row: Any) -> bool:
-    named = isinstance(row, dict) and [*row] in (HISTORY, KERAS_HISTORY)
-    return named and _are_numbers(row)
-
-
 def _are_numbers(values: Mapping[str, Any]) -> bool:
     return all(value is None or isinstance(value, int | float) for value in values.values())

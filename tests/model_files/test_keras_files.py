@@ -45,10 +45,6 @@ def changed(parts, change):
     return parts | {CONFIG: json.dumps(config).encode()}
 
 
-def _huge(config):
-    layer_of(config, "Resizing")["config"].update(height=2**17, width=2**17)
-
-
 def layers_of(config):
     """The layers of the network inside a classifier."""
     outer = config["config"]["layers"]
