@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import keras
 
+CLASSES = 5
 
-def deepfakenet(dtype: str, classes: int = 5) -> keras.Model:
+
+def deepfakenet(dtype: str) -> keras.Model:
     """`dfk.models.DeepFakeNet`'s network: images [N, H, W, 3] in 0..255 to logits [N, C]."""
     images = keras.Input((None, None, 3), name="images")
     x = keras.layers.Rescaling(1 / 255, dtype="float32")(images)
@@ -15,10 +17,10 @@ def deepfakenet(dtype: str, classes: int = 5) -> keras.Model:
         x = keras.layers.MaxPooling2D(dtype=dtype)(x)
         x = keras.layers.Dropout(rate, dtype=dtype)(x)
     x = keras.layers.GlobalAveragePooling2D(dtype="float32")(x)
-    return keras.Model(images, keras.layers.Dense(classes, dtype="float32")(x))
+    return keras.Model(images, keras.layers.Dense(CLASSES, dtype="float32")(x))
 
 
-def vgg16(dtype: str, classes: int = 5) -> keras.Model:
+def vgg16(dtype: str) -> keras.Model:
     """The network of `dfk.models.VGG16` with BatchNormalization; in and out as above."""
     images = keras.Input((None, None, 3), name="images")
     x = keras.layers.Rescaling(1.0, [-103.939, -116.779, -123.68], dtype="float32")(
@@ -31,7 +33,7 @@ def vgg16(dtype: str, classes: int = 5) -> keras.Model:
     x = keras.layers.GlobalAveragePooling2D(dtype="float32")(x)
     x = keras.layers.Dense(256, activation="relu", dtype="float32")(x)
     x = keras.layers.Dropout(0.5, dtype="float32")(x)
-    return keras.Model(images, keras.layers.Dense(classes, dtype="float32")(x))
+    return keras.Model(images, keras.layers.Dense(CLASSES, dtype="float32")(x))
 
 
 def _convolution(x, filters: int, dtype: str):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+CLASSES = 5
 
-def deepfakenet(classes: int = 5) -> nn.Module:
+
+def deepfakenet() -> nn.Module:
     """`dfk.models.DeepFakeNet`'s network: images [N, 3, H, W] in 0..255 to logits [N, C]."""
     layers: list[nn.Module] = [_Affine([1 / 255] * 3, [0.0] * 3)]
     channels = 3
@@ -14,10 +16,10 @@ def deepfakenet(classes: int = 5) -> nn.Module:
         layers += [*_convolution(channels, filters), *_convolution(filters, filters)]
         layers += [nn.MaxPool2d(2), nn.Dropout(rate)]
         channels = filters
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, CLASSES))
 
 
-def vgg16(classes: int = 5) -> nn.Module:
+def vgg16() -> nn.Module:
     """The network of `dfk.models.VGG16` with batch norm; images blue first, as above else."""
     layers: list[nn.Module] = [_Affine([1.0] * 3, [-103.939, -116.779, -123.68])]
     channels = 3
@@ -26,7 +28,7 @@ def vgg16(classes: int = 5) -> nn.Module:
             layers += _convolution(channels, filters)
             channels = filters
         layers.append(nn.MaxPool2d(2))
-    head = [nn.Linear(512, 256), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(256, classes)]
+    head = [nn.Linear(512, 256), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(256, CLASSES)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *head)
 
 

@@ -98,7 +98,7 @@ def _header(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     head = _head(data)
 
     def png():
-        return tf.constant(""), _big_endian(head, 20, 4), _big_endian(head, 16, 4)
+        return tf.constant(""), _big_endian(head, 20), _big_endian(head, 16)
 
     def jpeg():
         shape = tf.image.extract_jpeg_shape(data, output_type=tf.int64)
@@ -258,6 +258,7 @@ def _little_endian(head: tf.Tensor, offset: int, size: int) -> tf.Tensor:
     return tf.reduce_sum(head[offset : offset + size] * weights)
 
 
-def _big_endian(head: tf.Tensor, offset: int, size: int) -> tf.Tensor:
-    weights = tf.constant([256**i for i in reversed(range(size))], tf.int64)
-    return tf.reduce_sum(head[offset : offset + size] * weights)
+def _big_endian(head: tf.Tensor, offset: int) -> tf.Tensor:
+    """The whole number in four bytes."""
+    weights = tf.constant([256**3, 256**2, 256, 1], tf.int64)
+    return tf.reduce_sum(head[offset : offset + 4] * weights)

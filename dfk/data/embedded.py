@@ -229,12 +229,12 @@ def _pink_noise(rng: np.random.Generator) -> np.ndarray:
     return noise / noise.std()
 
 
-def _smooth_codewords(count: int = 32) -> np.ndarray:
-    """A fixed random codebook, float64 [count, 64]: smooth 8x8 patterns of mean zero."""
+def _smooth_codewords() -> np.ndarray:
+    """A fixed random codebook, float64 [32, 64]: smooth 8x8 patterns of mean zero."""
     frequency = np.add.outer(np.arange(8), np.arange(8))
-    coefficients = _rng(_CODEBOOK).standard_normal((count, 8, 8)) * 0.3 / (1 + frequency) ** 1.5
+    coefficients = _rng(_CODEBOOK).standard_normal((32, 8, 8)) * 0.3 / (1 + frequency) ** 1.5
     coefficients[:, 0, 0] = 0
-    return fft.idctn(coefficients, axes=(1, 2), norm="ortho").reshape(count, 64)
+    return fft.idctn(coefficients, axes=(1, 2), norm="ortho").reshape(32, 64)
 
 
 _CODEWORDS = _smooth_codewords()

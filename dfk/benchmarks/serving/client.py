@@ -22,6 +22,7 @@ from dfk.errors import DfkError
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 REAL = "tensorflow_model_server"
+_TIMEOUT_S, _START_S = 60, 120  # For an answer, and until a server gives one
 _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
@@ -50,35 +51,35 @@ class Client:
         self._channel = grpc.insecure_channel(server.grpc, options=_UNLIMITED)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def predict_bytes(self, files: Sequence[bytes], timeout: float = 60) -> dict[str, np.ndarray]:
+    def predict_bytes(self, files: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Answers for image files, by the names of the outputs."""
-        return self._predict("serving_default", "image_bytes", np.array(files, object), timeout)
+        return self._predict("serving_default", "image_bytes", np.array(files, object))
 
-    def predict_images(self, images: np.ndarray, timeout: float = 60) -> dict[str, np.ndarray]:
+    def predict_images(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Answers for pixels, uint8 [N, H, W, 3]."""
-        return self._predict("serve_images", "images", images, timeout)
+        return self._predict("serve_images", "images", images)
 
     def close(self) -> None:
         """Ends the connection."""
         self._channel.close()
 
-    def _predict(self, signature: str, key: str, value: np.ndarray, timeout: float):
+    def _predict(self, signature: str, key: str, value: np.ndarray):
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = self._name, signature
         dtype = tf.string if value.dtype == object else None
         request.inputs[key].CopyFrom(tf.make_tensor_proto(value, dtype))
-        outputs = self._stub.Predict(request, timeout=timeout).outputs
+        outputs = self._stub.Predict(request, timeout=_TIMEOUT_S).outputs
         return {key: tf.make_ndarray(output) for key, output in outputs.items()}
 
 
 @contextlib.contextmanager
-def serving(folder: Path, name: str, *, patience_s: float = 120) -> Iterator[Server]:
+def serving(folder: Path, name: str) -> Iterator[Server]:
     """Serves a folder of versions on loopback, in a process of its own, until the block ends.
 
     The program is `tensorflow_model_server` where it is on the PATH, else the stand-in.
 
     Raises:
-        DfkError: if the server ends, or does not answer within `patience_s`.
+        DfkError: if the server ends, or does not answer within two minutes.
     """
     port, rest_port = _free_port(), _free_port()
     real = shutil.which(REAL)
@@ -98,15 +99,15 @@ def serving(folder: Path, name: str, *, patience_s: float = 120) -> Iterator[Ser
                 rest=f"127.0.0.1:{rest_port}",
                 pid=process.pid,
             )
-            _wait(server, process, patience_s, log)
+            _wait(server, process, log)
             yield server
         finally:
             process.terminate()
             process.wait()
 
 
-def _wait(server: Server, process: subprocess.Popen, patience_s: float, log) -> None:
-    end = time.monotonic() + patience_s
+def _wait(server: Server, process: subprocess.Popen, log) -> None:
+    end = time.monotonic() + _START_S
     client = Client(server)
     with contextlib.closing(client):
         while True:

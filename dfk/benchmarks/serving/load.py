@@ -17,6 +17,8 @@ import numpy as np
 from dfk.benchmarks.serving.client import Client, Server
 
 TOLERANCE = 1e-5
+_BROKEN = 0.1  # The share of images that cannot be read
+_IMAGES_PER_REQUEST = 4  # At most
 
 
 class Example(NamedTuple):
@@ -64,9 +66,6 @@ def run_load(
     *,
     clients: int = 8,
     requests: int = 2000,
-    broken: float = 0.1,
-    images_per_request: int = 4,
-    seed: int = 0,
 ) -> Load:
     """Sends requests from several clients at once and checks every row that comes back.
 
@@ -75,17 +74,14 @@ def run_load(
         examples: images to send, of both kinds.
         clients: threads, each with a connection.
         requests: of all clients together.
-        broken: the share of images that cannot be read.
-        images_per_request: at most; a request has 1 or more.
-        seed: of what is sent.
     """
     good = [example for example in examples if example.probabilities is not None]
     bad = [example for example in examples if example.probabilities is None]
-    rng = random.Random(seed)
+    rng = random.Random(0)
     batches = [
         [
-            rng.choice(bad if rng.random() < broken else good)
-            for _ in range(rng.randint(1, images_per_request))
+            rng.choice(bad if rng.random() < _BROKEN else good)
+            for _ in range(rng.randint(1, _IMAGES_PER_REQUEST))
         ]
         for _ in range(requests)
     ]
