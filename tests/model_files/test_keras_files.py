@@ -17,6 +17,7 @@ from dfk import models
 from dfk.errors import UsageError
 from dfk.model_files import archives, bounds, keras_config, keras_files
 from dfk.model_files.refused import Refused
+from dfk.models.locate import locate
 from tests.networks import save_tiny
 
 CONFIG, WEIGHTS = keras_files.CONFIG, keras_files.WEIGHTS
@@ -109,7 +110,7 @@ def test_an_archive_holds_each_entry_once_and_nothing_else(parts, tmp_path):
 
 def test_compact_files_are_far_from_the_bounds():
     for name in ("unibuc", "unibuc-small"):
-        path = dfk.inference.shipped.locate(name)
+        path = locate(name)
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         assert unpacked < 3 * path.stat().st_size < bounds.unpacked(path) / 5
