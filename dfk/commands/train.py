@@ -7,10 +7,7 @@ Examples:
 
 from __future__ import annotations
 
-from absl import logging
-
 from dfk import config
-from dfk.system.messages import prepare_logging
 from dfk.text import printable
 
 
@@ -21,12 +18,16 @@ def main(arguments: list[str], doc: str | None = __doc__) -> int:
         print(config.flags_help())
         return 0
     experiments = config.parse(arguments)
+    from dfk.system.messages import prepare_logging  # absl: --help does without
+
     prepare_logging()
     _train(experiments)
     return 0
 
 
 def _train(experiments: list[config.Config]) -> None:
+    from absl import logging
+
     from dfk import runs, training
     from dfk.reports.results import write_results
     from dfk.training import strategy
