@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -63,6 +64,16 @@ class Config:
             for group, some in by_group.items()
         }
         return dataclasses.replace(config, **groups)
+
+    def sources(self) -> list[tuple[str, str]]:
+        """The runs and files that it is made from: each flag with one of them."""
+        teacher = [("teacher", self.fit.teacher)] if self.fit.teacher else []
+        return [*self.options.sources(), *teacher]
+
+    def with_runs(self, change: Callable[[str], str]) -> Config:
+        """The same with other names of the runs that it is made from."""
+        config = dataclasses.replace(self, options=self.options.with_runs(change))
+        return config.with_(teacher=change(self.fit.teacher)) if self.fit.teacher else config
 
     def value(self, name: str) -> Any:
         """What a knob is set to, by the name of its flag.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from dfk.config import conditions
 from dfk.config.knobs import LARGEST_RATE, MANY, each_is_named, knob
@@ -36,11 +37,14 @@ class Options:
         """
 
     def sources(self) -> list[tuple[str, str]]:
-        """The runs and files that it is made of: each flag with one of them."""
+        """The runs and files that it is made from: each flag with one of them."""
         return []
 
+    def with_runs(self, change: Callable[[str], str]) -> Self:
+        """The same with other names of the runs that it is made from."""
+        return self
 
-@dataclasses.dataclass(frozen=True)
+
 class Network(Options):
     """A network that is trained; a new one needs no more than this and its own knobs."""
 
@@ -134,6 +138,11 @@ class VGG16(FixedPart):
         given = self.vgg16_weights not in ("imagenet", "none")
         return [("vgg16_weights", self.vgg16_weights)] if given else []
 
+    def with_runs(self, change: Callable[[str], str]) -> Self:
+        if not self.starts_from_run:
+            return self
+        return dataclasses.replace(self, vgg16_weights=change(self.vgg16_weights))
+
 
 @dataclasses.dataclass(frozen=True)
 class ResidualNet(Network):
@@ -153,7 +162,6 @@ class ResidualNet(Network):
     )
 
 
-@dataclasses.dataclass(frozen=True)
 class RichNet(FixedPart):
     """Dense layers on counts of what the noise of an image does together."""
 
@@ -185,8 +193,10 @@ class Ensemble(Options):
     def sources(self) -> list[tuple[str, str]]:
         return [("members", member) for member in self.members]
 
+    def with_runs(self, change: Callable[[str], str]) -> Self:
+        return dataclasses.replace(self, members=tuple(map(change, self.members)))
 
-@dataclasses.dataclass(frozen=True)
+
 class SVM(Options):
     """A support vector machine, which has no knobs of its own."""
 

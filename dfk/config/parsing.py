@@ -11,7 +11,7 @@ from dfk.config import checks, flag_files
 from dfk.config.experiment import DEFAULTS, Config, every_knob, groups, knobs_of, seeded
 from dfk.config.flag_files import Given
 from dfk.config.knobs import Knob, knobs_in
-from dfk.config.options import OPTIONS, VGG16, Ensemble, Network, Options
+from dfk.config.options import OPTIONS, Network, Options
 from dfk.config.values import shown, write
 from dfk.errors import UsageError
 
@@ -105,13 +105,7 @@ def _members(
 
 
 def _with_seed(config: Config, seed: int) -> Config:
-    options = config.options
-    if isinstance(options, Ensemble):
-        config = config.with_(members=tuple(_of_seed(run, seed) for run in options.members))
-    if isinstance(options, VGG16) and options.starts_from_run:
-        config = config.with_(vgg16_weights=_of_seed(options.vgg16_weights, seed))
-    if config.fit.teacher:
-        config = config.with_(teacher=_of_seed(config.fit.teacher, seed))
+    config = config.with_runs(lambda run: _of_seed(run, seed))
     return config.with_(experiment=seeded(config.run.experiment, seed), seed=seed, seeds=())
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from dfk import models, runs
 from dfk.config import Config
+from dfk.config.options import VGG16
 from dfk.errors import UsageError
 from dfk.model_files import keras_files
 from dfk.models import locate
@@ -25,25 +26,19 @@ def named(config: Config, upcoming: Container[Path] = ()) -> Config:
         upcoming: the folders of the runs that will be there.
     """
     where = config.run.output_dir, upcoming
-    options = config.options
-    if config.model == "ensemble":
-        members = tuple(locate.named(member, *where) for member in options.members)
-        config = config.with_(members=members)
-    if config.model == "vgg16" and options.starts_from_run:
-        weights = options.vgg16_weights
-        if not locate.is_shipped(weights, *where):
-            weights = os.path.join(locate.named(weights, *where), runs.MODEL)
-        config = config.with_(vgg16_weights=weights)
-    if config.fit.teacher:
-        config = config.with_(teacher=locate.named(config.fit.teacher, *where))
-    return config
+    config = config.with_runs(lambda run: locate.named(run, *where))
+    if not isinstance(config.options, VGG16) or not config.options.starts_from_run:
+        return config
+    # It starts with a file.
+    weights = config.options.vgg16_weights
+    shipped = locate.is_shipped(weights, *where)
+    return config if shipped else config.with_(vgg16_weights=os.path.join(weights, runs.MODEL))
 
 
 def of(config: Config) -> list[tuple[str, Path]]:
     """What a run whose flags are `named` is made from: each flag, and a path that it means."""
-    given = config.options.sources()
-    given += [("teacher", config.fit.teacher)] if config.fit.teacher else []
-    return [(flag, locate.named_path(source, config.run.output_dir)) for flag, source in given]
+    folder = config.run.output_dir
+    return [(flag, locate.named_path(source, folder)) for flag, source in config.sources()]
 
 
 def members(config: Config) -> list[keras.Model]:
