@@ -56,11 +56,7 @@ def our_epoch() -> Measured:
         class_weight=[1.0, 1.0, 1.0, 1.0, 2.7],
     )
 
-    def epoch() -> None:
-        for _ in dataset:
-            pass
-
-    return epoch
+    return lambda: sum(1 for _ in dataset)
 
 
 def torch_epoch(*, folder: str, decoded: bool) -> Measured:
@@ -79,8 +75,4 @@ def torch_epoch(*, folder: str, decoded: bool) -> Measured:
         collate_fn=torch_input.Mixed(_ALPHA, pictures.CLASSES),
     )
 
-    def epoch() -> None:
-        for _ in loader:
-            pass
-
-    return epoch
+    return lambda: sum(1 for _ in loader)

@@ -116,7 +116,7 @@ def test_the_number_of_devices_changes_nothing_but_rounding(trained, data_dir, t
 
 @pytest.mark.slow
 def test_statistics_are_refreshed_as_with_tensorflow():
-    tests = [sys.executable, "-m", "pytest", "-n0", "tests/test_callbacks.py"]
+    tests = [sys.executable, "-m", "pytest", "-n0", "tests/training/test_callbacks.py"]
     done = subprocess.run(tests, env=_environment(), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout
 

@@ -143,17 +143,19 @@ def test_when_one_is_killed_the_other_says_so_and_both_go_on(victim, data_dir, t
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the threads are counted in /proc")
-def test_thousands_of_steps_take_no_more_threads_and_memory_than_hundreds(tmp_path):
+def test_later_steps_take_no_more_threads_and_memory_than_early_ones(tmp_path):
     data_dir = write_kaggle(
-        tmp_path / "data", counts={"train": 1000, "validation": 40}, classes="01", size=8
+        tmp_path / "data", counts={"train": 500, "validation": 40}, classes="01", size=8
     )
-    flags = ("--batch_size=2", "--epochs=5", "--learning_rate=0.001")
+    flags = ("--batch_size=2", "--epochs=4", "--learning_rate=0.001")
     with _workers(data_dir, tmp_path, *flags) as workers:
         seen = _watched(workers, tmp_path / "deepfakenet" / "history.csv")
         printed = [worker.communicate(timeout=300) for worker in workers]
         assert [worker.returncode for worker in workers] == [0, 0], printed
     assert len(_digests(printed)) == 1
-    early, late = seen[1], seen[4]  # After 900 and 2,250 steps; the first epoch traces graphs.
+    # After 450 and 900 steps; the first epoch traces graphs. A thread that stays behind for each of
+    # a step's collectives ends a training after some 500.
+    early, late = seen[1], seen[3]
     np.testing.assert_allclose(late[0], early[0], atol=20)
     np.testing.assert_allclose(late[1], early[1], rtol=0.1)
 
@@ -161,7 +163,7 @@ def test_thousands_of_steps_take_no_more_threads_and_memory_than_hundreds(tmp_pa
 def _watched(workers, history):
     """Threads and memory of both workers, [epoch] of ([2], [2]), as each epoch ends."""
     seen = []
-    while workers[0].poll() is None and len(seen) < 5:
+    while workers[0].poll() is None and len(seen) < 4:
         time.sleep(0.05)
         if history.exists() and len(history.read_text().splitlines()) > len(seen) + 1:
             seen.append([[_status(w, field) for w in workers] for field in ("Threads", "VmRSS")])

@@ -74,9 +74,8 @@ assert not all(map(np.array_equal, before, network.get_weights()))
 """
 
 
-@pytest.mark.parametrize(
-    "dtype", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_it_loads_and_trains_on_jax(dtype, tmp_path):
     pytest.importorskip("jax")
     model = DeepFakeNet(input_shape=(16, 16, 3), classes=3, seed=1)
