@@ -25,14 +25,23 @@ def named(config: Config, upcoming: Container[Path] = ()) -> Config:
     Args:
         upcoming: the folders of the runs that will be there.
     """
-    where = config.run.output_dir, upcoming
-    config = config.with_runs(lambda run: locate.named(run, *where))
+    config = config.with_runs(lambda run: _named(config, run, upcoming))
     if not isinstance(config.options, VGG16) or not config.options.starts_from_run:
         return config
     # It starts with a file.
     weights = config.options.vgg16_weights
-    shipped = locate.is_shipped(weights, *where)
+    shipped = locate.is_shipped(weights, config.run.output_dir, upcoming)
     return config if shipped else config.with_(vgg16_weights=os.path.join(weights, runs.MODEL))
+
+
+def _named(config: Config, name: str, upcoming: Container[Path]) -> str:
+    """Of several seeds each has runs of its own; without them, a shipped model is that of all."""
+    found = locate.named(name, config.run.output_dir, upcoming)
+    there = os.path.exists(found) or Path(found) in upcoming
+    of_all = name.removesuffix(config.run.experiment.removeprefix(config.family))
+    if not there and locate.is_shipped(of_all, config.run.output_dir, upcoming):
+        return of_all
+    return found
 
 
 def of(config: Config) -> list[tuple[str, Path]]:

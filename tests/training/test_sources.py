@@ -10,6 +10,7 @@ from dfk import config, inference, models, runs, training
 from dfk.errors import UsageError
 from dfk.model_files import keras_files
 from dfk.models import locate
+from dfk.runs.folder import _difference
 from dfk.training import sources
 from tests.datasets import write_kaggle
 
@@ -140,3 +141,34 @@ def test_of_several_seeds_a_file_is_the_same_for_all():
     assert [one.options.members for one in config.parse(flags)] == [
         (f"a-seed{seed}", "b.keras", "c/d") for seed in (1, 2)
     ]
+
+
+def test_of_several_seeds_each_has_runs_of_its_own_and_a_shipped_model_is_that_of_all(tmp_path):
+    (tmp_path / "a-seed1").mkdir()
+    flags = ["--data_dir=x", f"--output_dir={tmp_path}", "--model=ensemble", "--members=a,unibuc"]
+    given = config.parse([*flags, "--seeds=1,2"])
+    first, second = (sources.named(one).options.members for one in given)
+    assert first == (f"{tmp_path}/a-seed1", "unibuc")
+    assert second == (f"{tmp_path}/a-seed2", "unibuc")  # Which is not there, and is missed
+    upcoming = {tmp_path / "unibuc-seed1"}
+    assert sources.named(given[0], upcoming).options.members[1] == f"{tmp_path}/unibuc-seed1"
+    # Without --seeds, a name with a seed is a name like any other.
+    (one,) = config.parse([*flags, "--seed=1", "--members=a,unibuc-seed1"])
+    assert sources.named(one).options.members[1] == f"{tmp_path}/unibuc-seed1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["--teacher={}"], "run"),
+        (["--model=vgg16", "--vgg16_weights={}"], "run/model.keras"),
+        (["--model=ensemble", "--members={},unibuc"], "run"),
+    ],
+)
+def test_another_run_is_the_same_in_a_moved_output_folder(flags, name):
+    def given(output_dir, source):
+        return _config("x", output_dir, *(flag.format(source) for flag in flags))
+
+    before = given("old", f"old/{name}").to_flags()
+    assert _difference(before, given("new", f"new/{name}")) == ""
+    assert "then, " in _difference(before, given("new", f"old/{name}"))
