@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from dfk import runs
 from dfk.errors import DfkError
 from dfk.evaluation.comparison import McNemar, bootstrap, mcnemar
 from dfk.reports.predictions import read_answers
@@ -65,4 +66,4 @@ def compare(a: Path, b: Path) -> Comparison:
 
 
 def _answers(path: Path) -> dict[str, tuple[str, str]]:
-    return read_answers(path / "predictions.csv" if path.is_dir() else path)
+    return read_answers(path / runs.PREDICTIONS if path.is_dir() else path)
