@@ -42,7 +42,7 @@ _TRAININGS = {
 
 def rows(full: bool) -> list[Row]:
     """How many times as long as its bare steps an epoch of `deepfakenet2` and of `vgg16` takes."""
-    found = []
+    figures = []
     for name, training in _TRAININGS.items():
         epoch = Contestant(f"{name}, an epoch", fit, {"name": name, "fed": True})
         bare = Contestant(f"{name}, bare steps", fit, {"name": name, "fed": False})
@@ -50,8 +50,8 @@ def rows(full: bool) -> list[Row]:
         if result.ratio is None:
             raise RuntimeError(f"{bare.name}: {result.problem}")
         what = f"an epoch of {name} through the pipeline, x its bare steps"
-        found.append(Row(what, rounded(1 / result.ratio), 1.05, at_most=True))
-    return found
+        figures.append(Row(what, rounded(1 / result.ratio), 1.05, at_most=True))
+    return figures
 
 
 def fit(*, name: str, fed: bool) -> Measured:

@@ -28,7 +28,7 @@ def rows(full: bool) -> list[Row]:
 
 
 def _catalogs(folder: Path, pixels: list, full: bool) -> list[Row]:
-    seconds, found = {}, []
+    seconds, figures = {}, []
     for count in _ROWS[: 3 if full else 2]:
         data_dir = folder / f"catalog{count}"
         names = [path.stem for path in pictures.write(data_dir / "train", pixels, count)]
@@ -36,20 +36,20 @@ def _catalogs(folder: Path, pixels: list, full: bool) -> list[Row]:
         (data_dir / "train.csv").write_text("\n".join(["image_id,label", *lines]) + "\n")
         contestant = Contestant(f"catalog of {count:,} rows", catalog, {"data_dir": str(data_dir)})
         seconds[count], _ = once(contestant)
-        found.append(Row(f"catalog of {count:,} rows: seconds", rounded(seconds[count])))
-    return found + _linear("catalog", seconds)
+        figures.append(Row(f"catalog of {count:,} rows: seconds", rounded(seconds[count])))
+    return figures + _linear("catalog", seconds)
 
 
 def _predictions(folder: Path, pixels: list, full: bool) -> list[Row]:
-    model, seconds, found = write_model(folder), {}, []
+    model, seconds, figures = write_model(folder), {}, []
     counts = _FILES[: 3 if full else 2]
     files = pictures.write(folder / "files", pixels, counts[-1])
     for count in counts:
         arguments = {"model": str(model), "folder": str(files[0].parent), "count": count}
         seconds[count], grown = once(Contestant(f"predict {count:,} files", predict, arguments))
-        found.append(Row(f"predict {count:,} files: images/s", rounded(count / seconds[count])))
+        figures.append(Row(f"predict {count:,} files: images/s", rounded(count / seconds[count])))
     memory = f"predict {count:,} files: memory growth after {_WARM_UP}, MiB"
-    return [*found, *_linear("predict", seconds), Row(memory, rounded(grown), _GROWTH_MIB, True)]
+    return [*figures, *_linear("predict", seconds), Row(memory, rounded(grown), _GROWTH_MIB, True)]
 
 
 def _linear(what: str, seconds: dict[int, float]) -> list[Row]:

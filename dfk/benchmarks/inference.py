@@ -20,13 +20,13 @@ _TURNS = {1: (10, 10), 8: (8, 5), 64: (3, 2)}
 
 def rows(full: bool) -> list[Row]:
     """Exports an ensemble of DeepFakeNet and VGG16 and runs it on batches of several sizes."""
-    found = []
+    figures = []
     with tempfile.TemporaryDirectory(prefix="dfk-benchmark-") as scratch:
         folder = Path(scratch)
         flops, note = _prepare(folder)
         for batch, (rounds, at_once) in _TURNS.items():
-            found += _rows(folder, batch, (rounds * (3 if full else 1), at_once), flops, note)
-    return found
+            figures += _rows(folder, batch, (rounds * (3 if full else 1), at_once), flops, note)
+    return figures
 
 
 def _rows(folder: Path, batch: int, turns: tuple[int, int], flops: float, note: str) -> list[Row]:

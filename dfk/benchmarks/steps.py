@@ -39,7 +39,7 @@ def rows(full: bool) -> list[Row]:
     Else those in dfk's own precision meet the first network, and the fastest two the others.
     """
     precision = hardware.resolve_precision("auto")
-    found, variants = [], _torch_variants()
+    figures, variants = [], _torch_variants()
     if not full:  # The other precision has always been the slower one.
         variants = [v for v in variants if v[1]["bfloat16"] == (precision != "float32")]
     for race in _RACES:
@@ -59,10 +59,10 @@ def rows(full: bool) -> list[Row]:
             [*stock, *torch],
             rounds=race.rounds,
         )
-        found += _rows(race, precision, measured)
+        figures += _rows(race, precision, measured)
         if not full:
             variants = _fastest(variants, measured.results, 2)
-    return found
+    return figures
 
 
 def _rows(race: Race, precision: str, measured: Contest) -> list[Row]:

@@ -41,27 +41,27 @@ def main(arguments: list[str]) -> int:
     if options.output_dir:
         ownership.refuse_others(options.output_dir, *ownership.AUDIT)
     folder = data_folder(options.data_dir)
-    found = audit(folder, progress=lambda files: Bar(files, desc="audit", unit=" images"))
+    findings = audit(folder, progress=lambda files: Bar(files, desc="audit", unit=" images"))
     if options.output_dir:
-        _write(options.output_dir, found)
-    print(json.dumps(found, indent=2) if options.format == "json" else _text(found))
-    return 1 if found["unreadable"] or found["problems"] else 0
+        _write(options.output_dir, findings)
+    print(json.dumps(findings, indent=2) if options.format == "json" else _text(findings))
+    return 1 if findings["unreadable"] or findings["problems"] else 0
 
 
-def _write(folder: Path, found: dict) -> None:
+def _write(folder: Path, findings: dict) -> None:
     from dfk.reports.html import render
     from dfk.system.files import write_atomic, write_json
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "audit.json", found)
-    write_atomic(folder / "audit.html", render("audit.html.j2", **found))
+    write_json(folder / "audit.json", findings)
+    write_atomic(folder / "audit.html", render("audit.html.j2", **findings))
 
 
-def _text(found: dict) -> str:
-    lines = [f"{found['data_dir']}", ""]
-    for split, counts in found["images"].items():
+def _text(findings: dict) -> str:
+    lines = [f"{findings['data_dir']}", ""]
+    for split, counts in findings["images"].items():
         lines.append(f"{split:10}  {sum(counts.values())} images: {_counts(counts)}")
-    for row in found["classes"]:
+    for row in findings["classes"]:
         size = row["bytes"]
         lines += [
             "",
@@ -71,14 +71,14 @@ def _text(found: dict) -> str:
             f"  bytes   {size['min']} to {size['max']}, median {size['median']}",
         ]
     for kind, title in (("duplicates", "same pixels"), ("near_duplicates", "look alike")):
-        pairs = found[kind]
+        pairs = findings[kind]
         lines += ["", f"{title}: {pairs['across']} pairs across splits, {pairs['within']} within"]
         lines += [f"  {a}  {b}" for a, b in pairs["pairs"][:_SHOWN]]
-    if found["leakage"]:
-        lines += ["", *_leakage(found["leakage"])]
-    unreadable = [f"{row['path']}: {row['reason']}" for row in found["unreadable"]]
-    lines += ["", *(f"not readable: {what}" for what in [*unreadable, *found["problems"]])]
-    lines += [f"WARNING: {warning}" for warning in found["warnings"]] or ["No warnings."]
+    if findings["leakage"]:
+        lines += ["", *_leakage(findings["leakage"])]
+    unreadable = [f"{row['path']}: {row['reason']}" for row in findings["unreadable"]]
+    lines += ["", *(f"not readable: {what}" for what in [*unreadable, *findings["problems"]])]
+    lines += [f"WARNING: {warning}" for warning in findings["warnings"]] or ["No warnings."]
     return "\n".join(map(printable, lines))
 
 

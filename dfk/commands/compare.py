@@ -32,35 +32,35 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     from dfk.reports import comparison
 
-    found = comparison.compare(options.a, options.b)
+    compared = comparison.compare(options.a, options.b)
     if options.format == "json":
-        print(json.dumps(found._asdict() | {"test": found.test._asdict()}, indent=2))
+        print(json.dumps(compared._asdict() | {"test": compared.test._asdict()}, indent=2))
     elif options.format == "csv":
-        for row in (comparison.KEYS, *(row.values() for row in found.disagreements)):
+        for row in (comparison.KEYS, *(row.values() for row in compared.disagreements)):
             sys.stdout.write(csv_line([shown(cell, sys.stdout) for cell in row]))
     else:
-        print(_text(found, str(options.a), str(options.b)))
+        print(_text(compared, str(options.a), str(options.b)))
     return 0
 
 
-def _text(found, a: str, b: str) -> str:
-    only_a, only_b, p_value = found.test
-    difference = found.accuracy_b - found.accuracy_a
-    low, high = found.difference_ci95
+def _text(compared, a: str, b: str) -> str:
+    only_a, only_b, p_value = compared.test
+    difference = compared.accuracy_b - compared.accuracy_a
+    low, high = compared.difference_ci95
     width = max(len(a), len(b))
     verdict = "more than chance explains" if p_value < 0.05 else "no more than chance may explain"
     lines = [
-        f"{found.n} labelled images that both have answered",
-        f"A  {a:{width}}  accuracy {found.accuracy_a:.2%}, {only_a} images right that B is not",
-        f"B  {b:{width}}  accuracy {found.accuracy_b:.2%}, {only_b} images right that A is not",
+        f"{compared.n} labelled images that both have answered",
+        f"A  {a:{width}}  accuracy {compared.accuracy_a:.2%}, {only_a} images right that B is not",
+        f"B  {b:{width}}  accuracy {compared.accuracy_b:.2%}, {only_b} images right that A is not",
         f"B - A  {100 * difference:+.2f} points  "
         f"(95 % interval {100 * low:+.2f} to {100 * high:+.2f}, paired bootstrap)",
         f"McNemar's exact test: p = {p_value:.3g}, {verdict}",
         "",
-        f"They disagree on {len(found.disagreements)} images:",
+        f"They disagree on {len(compared.disagreements)} images:",
     ]
-    shown = found.disagreements[:_SHOWN]
+    shown = compared.disagreements[:_SHOWN]
     lines += [f"  {r['image_id']}: {r['label']}; A {r['a']}, B {r['b']}" for r in shown]
-    if len(found.disagreements) > _SHOWN:
-        lines.append(f"  ... --format=csv lists all {len(found.disagreements)}")
+    if len(compared.disagreements) > _SHOWN:
+        lines.append(f"  ... --format=csv lists all {len(compared.disagreements)}")
     return "\n".join(map(printable, lines))

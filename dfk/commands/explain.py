@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     explainer = Explainer(inference.load(options.model))
     _print("path", "label", "confidence", "picture", "error", "part")
     bad = count = 0
-    for source in Bar(_found(options), desc="explain", unit=" images"):
+    for source in Bar(_sources(options), desc="explain", unit=" images"):
         row = _row(explainer, source, options.output_dir, count)
         _print(source.name, *row)
         count, bad = count + 1, bad + bool(row[3])
@@ -63,7 +63,7 @@ def _print(*cells: str) -> None:
     sys.stdout.write(csv_line([shown(cell, sys.stdout) for cell in cells]))
 
 
-def _found(options: argparse.Namespace) -> Iterator:
+def _sources(options: argparse.Namespace) -> Iterator:
     """The images, without the pictures that this command writes among them."""
     from dfk.data import sources
 
@@ -82,13 +82,19 @@ def _row(explainer, source, folder: Path, number: int) -> tuple[str, ...]:
     if isinstance(pixels, str):
         return "", "", "", pixels, ""
     try:
-        found = explainer.explain(pixels)
+        explanation = explainer.explain(pixels)
     except ImageError as error:
         return "", "", "", str(error), ""
     path = folder / file_name(f"{number:04}-", Path(source.name).stem, ".png")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, _png(found.picture()))
-    return found.label, f"{found.confidence:.6f}", valid(str(path)), "", found.part
+    write_atomic(path, _png(explanation.picture()))
+    return (
+        explanation.label,
+        f"{explanation.confidence:.6f}",
+        valid(str(path)),
+        "",
+        explanation.part,
+    )
 
 
 def _png(picture) -> bytes:

@@ -48,11 +48,11 @@ def pairs(text: str) -> dict[str, str]:
         (items,) = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not LABEL:CLASS,...") from error
-    found = {}
+    meanings = {}
     for item in items or [""]:
         separator = "=" if "=" in item else ":"
         name, _, value = item.rpartition(separator)
         if not name or not value:
             raise argparse.ArgumentTypeError(f"{item!r} is not LABEL:CLASS")
-        found[name] = value
-    return found
+        meanings[name] = value
+    return meanings

@@ -72,7 +72,7 @@ def audit(
     readable = [file for file in files if not file.error]
     if not readable:
         raise DataError([*data.problems, *(Problem(f.path, f.error) for f in files)])
-    found = {
+    findings = {
         "data_dir": text(os.fspath(data_dir)),
         "images": _counts(files, data.class_names),
         "classes": [_profile(name, readable) for name in _labels(readable)],
@@ -82,7 +82,7 @@ def audit(
         "near_duplicates": _pairs(readable, _near(readable)),
         "leakage": leakage.probe([file for file in readable if file.label]),
     }
-    return found | {"warnings": _warnings(found)}
+    return findings | {"warnings": _warnings(findings)}
 
 
 def _files(data: catalog.Catalog) -> Iterable[File]:
@@ -156,8 +156,8 @@ def _profile(label: str, files: Sequence[File]) -> dict[str, Any]:
 def _same(files: Sequence[File]) -> list[tuple[int, int]]:
     """Pairs of indices of images with the same pixels: each with the first of its kind."""
     first: dict[bytes, int] = {}
-    found = [(first.setdefault(file.digest, i), i) for i, file in enumerate(files)]
-    return [(i, j) for i, j in found if i != j]
+    pairs = [(first.setdefault(file.digest, i), i) for i, file in enumerate(files)]
+    return [(i, j) for i, j in pairs if i != j]
 
 
 def _near(files: Sequence[File]) -> list[tuple[int, int]]:
@@ -186,28 +186,30 @@ def _pairs(files: Sequence[File], pairs: Sequence[tuple[int, int]]) -> dict[str,
     }
 
 
-def _warnings(found: dict[str, Any]) -> list[str]:
+def _warnings(findings: dict[str, Any]) -> list[str]:
     warnings = []
-    bad = len(found["unreadable"])
-    if bad or found["problems"]:
-        warnings.append(f"{bad} files cannot be decoded, {len(found['problems'])} other problems.")
-    for split, counts in found["images"].items():
+    bad = len(findings["unreadable"])
+    if bad or findings["problems"]:
+        warnings.append(
+            f"{bad} files cannot be decoded, {len(findings['problems'])} other problems."
+        )
+    for split, counts in findings["images"].items():
         classes = [count for name, count in counts.items() if name]
         if split != "test" and classes and max(classes) > _IMBALANCE * min(classes):
             warnings.append(
                 f"The classes of {split} are unbalanced: {min(classes)} to {max(classes)} images."
             )
     for kind, what in (("duplicates", "have the same pixels"), ("near_duplicates", "look alike")):
-        if found[kind]["across"]:
+        if findings[kind]["across"]:
             warnings.append(
-                f"{found[kind]['across']} pairs of images in different splits {what}: scores on "
+                f"{findings[kind]['across']} pairs of images in different splits {what}: scores on "
                 "them tell nothing of new images."
             )
-        if found[kind]["other_labels"]:
+        if findings[kind]["other_labels"]:
             warnings.append(
-                f"{found[kind]['other_labels']} pairs that {what} have different labels."
+                f"{findings[kind]['other_labels']} pairs that {what} have different labels."
             )
-    probe = found["leakage"]
+    probe = findings["leakage"]
     if probe and probe["leaks"]:
         warnings.append(
             f"The files' metadata alone tell the label in {probe['accuracy']:.1%} of the images "

@@ -131,8 +131,8 @@ def read(data_dir: str | Path) -> Catalog:
         raise DataError([Problem(str(data_dir), "no such folder; name one with --data_dir")])
     read_split = _read_csv if any(_csv(data_dir, s).is_file() for s in SPLITS) else _read_folders
     problems: list[Problem] = []
-    found = {s: rows for s in SPLITS if (rows := read_split(data_dir, s, problems)) is not None}
-    if not found:
+    tables = {s: rows for s in SPLITS if (rows := read_split(data_dir, s, problems)) is not None}
+    if not tables:
         raise DataError(
             problems
             or [
@@ -143,13 +143,13 @@ def read(data_dir: str | Path) -> Catalog:
                 )
             ]
         )
-    known = next((rows for rows in found.values() if rows), [])
+    known = next((rows for rows in tables.values() if rows), [])
     class_names = _sorted_classes({row.label for row in known if row.label})
     problems += [
         Problem(f"class {name!r}", f"its name {what}; rename the folder, or the label in the CSV")
         for name, what in naming.faults(class_names)
     ]
-    splits = {name: _split(rows, class_names, problems) for name, rows in found.items()}
+    splits = {name: _split(rows, class_names, problems) for name, rows in tables.items()}
     return Catalog(class_names, splits, tuple(problems))
 
 
@@ -280,12 +280,12 @@ def _faults(
     faults = []
     if labelled and not label:
         faults.append((f"the label of {image_id!r} is empty", False))
-    found = files.get(image_id, [])
-    if not found:
+    matches = files.get(image_id, [])
+    if not matches:
         suffixes = "|".join(s[1:] for s in SUFFIXES)
         faults.append((f"there is no file {split}/{image_id}.{suffixes}", True))
-    elif len(found) > 1:
-        names = ", ".join(path.name for path in found)
+    elif len(matches) > 1:
+        names = ", ".join(path.name for path in matches)
         faults.append((f"several files are {image_id!r}: {names}", False))
     return faults
 
@@ -304,8 +304,8 @@ def _listing(folder: Path) -> list[tuple[Path, bool]]:
     """What lies right inside a folder, by name, and whether each is a file."""
     # Names sort ten times as fast as paths, and the entries know what they are without a stat.
     with os.scandir(folder) as entries:
-        found = sorted((entry.name, entry.is_file()) for entry in entries)
-    return [(folder / name, is_file) for name, is_file in found]
+        listed = sorted((entry.name, entry.is_file()) for entry in entries)
+    return [(folder / name, is_file) for name, is_file in listed]
 
 
 def _read_folders(data_dir: Path, split: str, problems: list[Problem]) -> list[_Row] | None:

@@ -16,8 +16,8 @@ _TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 def faults(names: Sequence[str]) -> list[tuple[str, str]]:
     """(name, what is wrong with it) of each class that a model cannot be made for."""
     alike = Counter(map(_folded, names))
-    found = [(name, _fault(name, alike)) for name in names]
-    return [(name, what) for name, what in found if what]
+    checked = [(name, _fault(name, alike)) for name in names]
+    return [(name, what) for name, what in checked if what]
 
 
 def _fault(name: str, alike: Counter[str]) -> str:

@@ -53,13 +53,13 @@ def pixels_of(
 
 def _read(path: str | os.PathLike) -> bytes:
     """The bytes of a regular file; a pipe or a device might never end."""
-    found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
         raise OSError("it is a folder")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError("it is no regular file")
-    if found.st_size > _MAX_FILE_BYTES:
-        raise OSError(f"its {found.st_size / 2**30:.1f} GiB are more than an image has")
+    if status.st_size > _MAX_FILE_BYTES:
+        raise OSError(f"its {status.st_size / 2**30:.1f} GiB are more than an image has")
     with open(path, "rb") as file:
         return file.read()
 

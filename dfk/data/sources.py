@@ -72,13 +72,13 @@ def _walk(top: str) -> Iterator[Source]:
     while folders:
         folder, above = folders.pop()
         try:
-            found = os.stat(folder)
+            status = os.stat(folder)
             with os.scandir(folder) as entries:
                 entries = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             yield _bad(folder, f"cannot be searched: {error.strerror}")
             continue
-        here = (found.st_dev, found.st_ino)
+        here = (status.st_dev, status.st_ino)
         if here in above:  # A link to a folder that it lies in: all there is seen already.
             continue
         inner = [entry.path for entry in entries if _is_folder(entry)]
@@ -150,10 +150,10 @@ def _id_resolver(table: str) -> Callable[[str], Source]:
     files = functools.cache(lambda: list_images(Path(folder)))
 
     def resolve(value: str) -> Source:
-        found = files().get(value, [])
-        if len(found) == 1:
-            return _source(os.fspath(found[0]))
-        what = "several files are" if found else "there is no file"
+        matches = files().get(value, [])
+        if len(matches) == 1:
+            return _source(os.fspath(matches[0]))
+        what = "several files are" if matches else "there is no file"
         suffixes = "|".join(suffix[1:] for suffix in SUFFIXES)
         return _bad(os.path.join(folder, value), f"{what} {text(value)}.{suffixes} in {folder}")
 

@@ -108,7 +108,7 @@ def measure(
         share of images whose set holds their class; `mean_size` of the sets; and both
         `per_class`, None for a class without an image. Nothing for a model without thresholds.
     """
-    found = []
+    levels = []
     for coverage in COVERAGES:
         if set_name(coverage) not in thresholds:
             continue
@@ -118,8 +118,8 @@ def measure(
             {"class": name, **_means(held[labels == k], sizes[labels == k])}
             for k, name in enumerate(class_names)
         ]
-        found.append({"coverage": coverage, **_means(held, sizes), "per_class": rows})
-    return {"conformal": found} if found else {}
+        levels.append({"coverage": coverage, **_means(held, sizes), "per_class": rows})
+    return {"conformal": levels} if levels else {}
 
 
 def _means(held: np.ndarray, sizes: np.ndarray) -> dict[str, float | None]:

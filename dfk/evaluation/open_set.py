@@ -91,15 +91,17 @@ def measure(
         the share of unknown ones; `histogram` of the score with the best AUROC: its name
         (`score`), `edges` of the bins, and the shares of `known` and `unknown` images in each.
     """
-    found = {
+    measured = {
         name: None if known[name] is None else figures(known[name], unknown[name], correct)
         for name in SCORES
     }
-    best = max((name for name in SCORES if found[name]), key=lambda name: found[name]["auroc"])
+    best = max(
+        (name for name in SCORES if measured[name]), key=lambda name: measured[name]["auroc"]
+    )
     return {
         "n_known": len(correct),
         "n_unknown": len(unknown["probability"]),
-        "scores": found,
+        "scores": measured,
         "threshold": {
             "value": threshold,
             "false_alarms": float((known["centred_logit"] < threshold).mean()),

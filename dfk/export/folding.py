@@ -74,13 +74,13 @@ def _foldable(network: keras.Model) -> dict[str, keras.layers.Layer]:
         for layer in network.layers
         if type(layer) is _CONVOLUTION and layer.activation is keras.activations.linear
     }
-    found = {}
+    foldable = {}
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.axis in (-1, 3):
             convolution = convolutions.get(id(layer.input))
             if convolution is not None and readers[id(layer.input)] == 1:
-                found[convolution.name] = layer
-    return found
+                foldable[convolution.name] = layer
+    return foldable
 
 
 def _fold(convolution: keras.layers.Layer, norm: keras.layers.Layer) -> list[np.ndarray]:

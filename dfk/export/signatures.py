@@ -83,8 +83,8 @@ class Served:
 
         def answer(start: tf.Tensor, answers: tf.Tensor):
             part = images[start : start + at_once]
-            found = self._dense(*[_resized(part, layer) for layer in self._resizes.values()])
-            return start + at_once, tf.concat([answers, found], 0)
+            answered = self._dense(*[_resized(part, layer) for layer in self._resizes.values()])
+            return start + at_once, tf.concat([answers, answered], 0)
 
         _, answers = tf.while_loop(
             lambda start, _: start < count,

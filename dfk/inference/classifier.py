@@ -202,9 +202,9 @@ class Classifier:
             step = self.limits.at_once(height, width, batch_size)
             for start in range(0, len(indices), step):
                 batch = indices[start : start + step]
-                found = self._call([window[i] for i in batch])
+                answered = self._call([window[i] for i in batch])
                 for place, i in enumerate(batch):
-                    answers[i] = found if isinstance(found, str) else found[place]
+                    answers[i] = answered if isinstance(answered, str) else answered[place]
         return answers
 
     def _call(self, images: list[np.ndarray]) -> list[np.ndarray] | str:

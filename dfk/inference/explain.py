@@ -128,14 +128,14 @@ class Explainer:
         Raises:
             ImageError: if the model cannot answer for the image.
         """
-        (found,) = self._classifier.predict(image)
-        if found.error:
-            raise ImageError(found.error)
+        (prediction,) = self._classifier.predict(image)
+        if prediction.error:
+            raise ImageError(prediction.error)
         window = _middle(image)
         shown, part = image[window], _part(image, window)
         if all(self._resized):
             window, shown, part = (), _smaller(image), ""
-        target = int(found.probabilities.argmax())
+        target = int(prediction.probabilities.argmax())
         maps = [
             self._map(probe, image, target, window, shown.shape[:2], resized)
             for probe, resized in zip(self._probes, self._resized, strict=True)
@@ -148,7 +148,7 @@ class Explainer:
             names = [member.name.partition("_")[2] or member.name for member in members]
             heats = [Heat(self._classifier.name, 1.0, mean)]
             heats += [Heat(*row) for row in zip(names, weights.tolist(), maps, strict=True)]
-        return Explanation(shown, found.label, found.confidence, heats, part)
+        return Explanation(shown, prediction.label, prediction.confidence, heats, part)
 
     def _map(self, probe, image, target: int, window, size, resized: bool) -> np.ndarray:
         """The heat of one network for the window: of one that resizes, cut out of the whole."""

@@ -29,12 +29,12 @@ def load(path: str | os.PathLike) -> Classifier:
     Raises:
         UsageError: if there is no model, it is damaged, or it was not made by dfk.
     """
-    found = locate.find_model(path)
-    if found.suffix == ".skops":
-        return _load_svm(found)
-    if found.suffix == ".keras":
-        return _load_keras(found)
-    return _load_saved_model(found)
+    file = locate.find_model(path)
+    if file.suffix == ".skops":
+        return _load_svm(file)
+    if file.suffix == ".keras":
+        return _load_keras(file)
+    return _load_saved_model(file)
 
 
 def make_predict_fn(

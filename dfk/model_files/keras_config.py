@@ -157,8 +157,8 @@ def _is_allowed(part: dict[str, Any]) -> bool:
     if name == "function":  # An activation
         return module in ("builtins", "keras.activations") and _is_activation(part.get("config"))
     if module in _BASES:
-        found = getattr(getattr(keras, module.removeprefix("keras.")), name, None)
-        return isinstance(found, type) and issubclass(found, _BASES[module])
+        kind = getattr(getattr(keras, module.removeprefix("keras.")), name, None)
+        return isinstance(kind, type) and issubclass(kind, _BASES[module])
     return (
         (module == "keras.layers" and name in _LAYERS)
         or (module, name) in _OTHERS

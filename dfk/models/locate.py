@@ -101,11 +101,11 @@ def find_keras(model: str | os.PathLike, why: str, folder: str = "") -> Path:
     Raises:
         UsageError: if there is none.
     """
-    found = find_model(model, folder)
-    if found.suffix != ".keras":
-        kind = "an SVM" if found.suffix == ".skops" else "a SavedModel"
-        raise UsageError(f"{found} is {kind}; {why}")
-    return found
+    file = find_model(model, folder)
+    if file.suffix != ".keras":
+        kind = "an SVM" if file.suffix == ".skops" else "a SavedModel"
+        raise UsageError(f"{file} is {kind}; {why}")
+    return file
 
 
 def versions(folder: Path) -> list[int]:

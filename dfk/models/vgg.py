@@ -181,12 +181,12 @@ def check_trainable_from(layer: str, *, batch_norm: bool) -> None:
 
 def _first(names: Sequence[str], layer: str) -> int:
     """Which of the names is the first of a block, or of a layer with what follows it."""
-    found = [i for i, name in enumerate(names) if f"{name}_".startswith(f"{layer}_")]
-    if not found:
+    starts = [i for i, name in enumerate(names) if f"{name}_".startswith(f"{layer}_")]
+    if not starts:
         raise UsageError(
             f"VGG16 has no block or layer {layer!r}; it has block1-5: {', '.join(names)}"
         )
-    return found[0]
+    return starts[0]
 
 
 def _names(batch_norm: bool) -> list[str]:

@@ -14,14 +14,14 @@ from dfk.reports.plots import ACCENT, MUTED, WARM, draw_svg
 
 def plots_of(metrics: Mapping[str, Any]) -> dict[str, str]:
     """Name -> SVG for what `metrics` has: `selective` and `open_set`."""
-    found = {}
+    drawn = {}
     if "selective" in metrics:
         curve = metrics["selective"]["curve"]
-        found["selective"] = draw_svg("selective", (3.4, 2.2), lambda axes: _selective(axes, curve))
+        drawn["selective"] = draw_svg("selective", (3.4, 2.2), lambda axes: _selective(axes, curve))
     if "open_set" in metrics:
         bins = metrics["open_set"]["histogram"]
-        found["open_set"] = draw_svg("open_set", (3.4, 2.2), lambda axes: _histogram(axes, bins))
-    return found
+        drawn["open_set"] = draw_svg("open_set", (3.4, 2.2), lambda axes: _histogram(axes, bins))
+    return drawn
 
 
 def _selective(axes: Axes, curve: list[dict[str, float]]) -> None:

@@ -57,14 +57,14 @@ def read(
     problems = [p for p in data.problems if p.where.startswith((f"{name}.csv", f"{name}/"))]
     if not all(problem.skippable for problem in problems):
         raise DataError(problems)
-    found = data.splits[name]
-    found = found.take(np.flatnonzero(found.labels != UNLABELLED).tolist())
-    if not len(found):
+    chosen = data.splits[name]
+    chosen = chosen.take(np.flatnonzero(chosen.labels != UNLABELLED).tolist())
+    if not len(chosen):
         raise DataError([Problem(data_dir, f"its split {name} has no labels"), *problems])
-    here = [data.class_names[label] for label in np.unique(found.labels)]
+    here = [data.class_names[label] for label in np.unique(chosen.labels)]
     index = _indices(here, class_names, class_map)
-    labels = [index[data.class_names[label]] for label in found.labels]
-    return name, dataclasses.replace(found, labels=np.array(labels, np.int32)), problems
+    labels = [index[data.class_names[label]] for label in chosen.labels]
+    return name, dataclasses.replace(chosen, labels=np.array(labels, np.int32)), problems
 
 
 def score(
@@ -85,12 +85,12 @@ def score(
         DataError: if none could be read.
     """
     kept, answers, problems = [], [], []
-    for i, found in enumerate(progress(classifier.predict_stream(split.paths))):
-        if found.error:
-            problems.append(Problem(str(split.paths[i]), found.error, skippable=True))
+    for i, prediction in enumerate(progress(classifier.predict_stream(split.paths))):
+        if prediction.error:
+            problems.append(Problem(str(split.paths[i]), prediction.error, skippable=True))
         else:
             kept.append(i)
-            answers.append(found.probabilities)
+            answers.append(prediction.probabilities)
     if not kept:
         raise DataError(problems)
     readable = split.take(kept)

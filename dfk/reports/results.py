@@ -36,38 +36,40 @@ def write_results(output_dir: Path) -> str:
 
     What cannot be read is left out, and said to be in a line below the table.
     """
-    found, left_out = _found(output_dir)
+    measured, left_out = _measured(output_dir)
     study = list(PUBLISHED)
     rank = {name: i for i, name in enumerate(study)}
-    found.sort(key=lambda m: (rank.get(_family(m), len(study)), _family(m), m.get("seed") or 0))
-    pairs = itertools.pairwise([None, *found])
+    measured.sort(key=lambda m: (rank.get(_family(m), len(study)), _family(m), m.get("seed") or 0))
+    pairs = itertools.pairwise([None, *measured])
     rows = [_row(row, _p_value(output_dir, row, above, left_out)) for above, row in pairs]
     table = _markdown(_rows(rows)) if rows else ""
     if left_out:
         reasons = "; ".join(dict.fromkeys(left_out))
         table += f"\nLeft out: {printable(reasons)}\n"
-    over_seeds = _over_seeds(found)
+    over_seeds = _over_seeds(measured)
     if over_seeds:
         table += f"\n## Over seeds\n\n{_markdown(_rows(over_seeds))}"
-    write_json(output_dir / "results.json", found)
-    if unknown := open_set_table.table([m for m in found if m.get("open_set") and m.get("model")]):
+    write_json(output_dir / "results.json", measured)
+    if unknown := open_set_table.table(
+        [m for m in measured if m.get("open_set") and m.get("model")]
+    ):
         table += f"\n## Unknown generators\n\n{_markdown(unknown)}"
     write_atomic(output_dir / "results.md", f"# Results\n\n{table}")
     return table
 
 
-def _found(output_dir: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def _measured(output_dir: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The metrics of all runs, and of evaluations that were written there, and what is damaged."""
-    found, left_out = [], []
+    measured, left_out = [], []
     # What is hidden is a run that has not taken its place yet.
     for path in sorted(output_dir.glob(f"[!.]*/{runs.METRICS}")):
         try:
             # Named after its folder, which may have been moved.
             metrics = records.read(path, records.METRICS)
-            found.append({"experiment": ""} | metrics | {"experiment": path.parent.name})
+            measured.append({"experiment": ""} | metrics | {"experiment": path.parent.name})
         except (DfkError, OSError) as error:
             left_out.append(str(error))
-    return found, left_out
+    return measured, left_out
 
 
 def published(experiment: str, data: Catalog) -> float | None:
@@ -156,10 +158,10 @@ def _family(metrics: dict[str, Any]) -> str:
     return metrics["experiment"].removesuffix(f"-seed{metrics.get('seed')}")
 
 
-def _over_seeds(found: list[dict[str, Any]]) -> list[dict[str, str]]:
+def _over_seeds(measured: list[dict[str, Any]]) -> list[dict[str, str]]:
     """A row per experiment of several seeds: mean and standard deviation, not the best."""
     rows = []
-    for family, group in itertools.groupby(found, _family):
+    for family, group in itertools.groupby(measured, _family):
         runs_of = [m for m in group if m["experiment"] != family]
         if len(runs_of) < 2:
             continue

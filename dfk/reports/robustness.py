@@ -71,12 +71,12 @@ def measure(
     answers = iter(progress(stream, total=len(cases) * len(split)))
     rows = [_row(CLEAN, "", split.labels, probabilities, classifier.class_names)]
     for name, severity in cases:
-        found = list(itertools.islice(answers, len(split)))
-        error = next((answer.error for answer in found if answer.error), "")
+        predictions = list(itertools.islice(answers, len(split)))
+        error = next((answer.error for answer in predictions if answer.error), "")
         if error:
             logging.warning("Left %s %s out of the robustness matrix: %s.", name, severity, error)
         else:
-            scored = np.stack([answer.probabilities for answer in found])
+            scored = np.stack([answer.probabilities for answer in predictions])
             rows.append(_row(name, severity, split.labels, scored, classifier.class_names))
     accuracies = [row["accuracy"] for row in rows[1:]]
     mean = float(np.mean(accuracies)) if accuracies else None
@@ -99,11 +99,11 @@ def _row(
     probabilities: np.ndarray,
     class_names: Sequence[str],
 ) -> dict[str, Any]:
-    found = metrics.compute(labels, probabilities, class_names)
+    measured = metrics.compute(labels, probabilities, class_names)
     return {
         "operation": operation,
         "severity": severity,
-        "accuracy": found["accuracy"],
-        "ece": found["ece"],
-        "recall": [row["recall"] for row in found["per_class"]],
+        "accuracy": measured["accuracy"],
+        "ece": measured["ece"],
+        "recall": [row["recall"] for row in measured["per_class"]],
     }

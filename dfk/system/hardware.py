@@ -101,8 +101,8 @@ def _accelerators() -> list[tuple[str, bool]]:
     if backend.on_jax():
         import jax
 
-        found = [device for device in jax.devices() if device.platform != "cpu"]
-        return [(device.device_kind, _jax_computes_in_bfloat16(device)) for device in found]
+        accelerators = [device for device in jax.devices() if device.platform != "cpu"]
+        return [(device.device_kind, _jax_computes_in_bfloat16(device)) for device in accelerators]
     import tensorflow as tf
 
     devices = tf.config.list_physical_devices("GPU")

@@ -149,8 +149,8 @@ def _open_set(
         for split, answers in ((known, probabilities), (others, fitted.predict(others)))
     ]
     correct = probabilities.argmax(axis=1) == known.labels
-    found = open_set.measure(*scores, correct, fitted.thresholds[conformal.UNKNOWN])
-    return {"open_set": {"excluded": config.data.exclude_class, **found}}
+    measured = open_set.measure(*scores, correct, fitted.thresholds[conformal.UNKNOWN])
+    return {"open_set": {"excluded": config.data.exclude_class, **measured}}
 
 
 def _describe(config: Config, data: Catalog) -> dict[str, Any]:

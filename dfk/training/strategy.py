@@ -129,10 +129,10 @@ def lost_workers_named() -> Iterator[None]:
 
 def digest(network: keras.Model) -> str:
     """SHA-256 of all weights, to compare those of workers."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for weight in network.get_weights():
-        found.update(weight.tobytes())
-    return found.hexdigest()
+        sha256.update(weight.tobytes())
+    return sha256.hexdigest()
 
 
 # A process makes each once.

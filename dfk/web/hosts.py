@@ -47,10 +47,10 @@ class Hosts:
 
         The port may be another one than the server's: that of a tunnel.
         """
-        found = _HOST.fullmatch(header)
-        if not found:
+        match = _HOST.fullmatch(header)
+        if not match:
             return False
-        host = _canonical(found[1] or found[2])
+        host = _canonical(match[1] or match[2])
         return host in self._known or (self._any_address and _is_address(host))
 
 
