@@ -24,6 +24,7 @@ FEATURES = 2000  # Saved machines take as many.
 BYTES_PER_PIXEL = max(NoiseStatistics.BYTES_PER_PIXEL, RichFeatures.BYTES_PER_PIXEL)
 _BATCH_VALUES = 2**19  # Of pixels, measured at a time: what a CPU's cache holds.
 
+_NO_RING_EMPTY = 32  # Pixels a side from which on every ring has a frequency
 _STATISTICS = 228  # Of the layer's: spectra, moments and colours, without noise by brightness
 _COOCCURRENCES = (
     ("first", 3, "row"),
@@ -67,7 +68,9 @@ def _features(images: np.ndarray) -> np.ndarray:
     """uint8 [N, H, W, 3] -> float32 [N, FEATURES]."""
     measure, count, combinations = _measures()
     statistics = ops.convert_to_numpy(measure(images))[:, :_STATISTICS]
-    spectra = statistics[:, : 3 * BINS].reshape(-1, 3, BINS) @ _between(*images.shape[1:3])
+    spectra = statistics[:, : 3 * BINS].reshape(-1, 3, BINS)
+    if min(images.shape[1:3]) < _NO_RING_EMPTY:
+        spectra = spectra @ _between(*images.shape[1:3])
     # A feature is the sum of what mirroring exchanges, where the layer answers its mean.
     counts = ops.convert_to_numpy(count(images)) * np.sqrt(combinations)
     parts = [spectra.reshape(-1, 3 * BINS), statistics[:, 3 * BINS :], counts]

@@ -91,6 +91,14 @@ def test_rings_that_a_small_image_leaves_empty_are_between_their_neighbours(size
     np.testing.assert_allclose(profiles, expected, rtol=1e-5)
 
 
+def test_larger_images_leave_no_ring_empty():
+    least = forensic._NO_RING_EMPTY
+    sizes = [(y, x) for y in range(least, least + 12) for x in (*range(y, least + 12), 101, 640)]
+    for size in sizes:
+        assert len(np.unique(forensic.rings(*size))) == 32, size
+    assert len(np.unique(forensic.rings(least - 1, least - 1))) < 32
+
+
 def drawn(count, seed):
     rng = np.random.default_rng(seed)
     sizes = [(12, 12), (20, 33), (50, 41)]
@@ -119,6 +127,7 @@ np.save(sys.argv[2], features(np.load(sys.argv[1])))
 """
 
 
+@pytest.mark.slow  # JAX compiles for ten seconds.
 def test_they_are_the_same_on_jax(tmp_path):
     pytest.importorskip("jax")
     np.save(tmp_path / "images.npy", IMAGES)
