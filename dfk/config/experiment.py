@@ -48,14 +48,16 @@ class Config:
     def with_(self, **values: Any) -> Config:
         """The same with other values, by the names of their flags.
 
-        Another `model` has its own options, with their defaults.
+        Another `model` has its own options, with their defaults, and keeps the groups that it has.
 
         Raises:
             TypeError: for a name that this kind of model has no knob of.
         """
         config, model = self, values.pop("model", self.model)
         if model != self.model:
-            config = dataclasses.replace(self, model=model, options=OPTIONS[model]())
+            own = OPTIONS[model]()
+            others = {name: group() for name, group in _GROUPS.items() if name not in own.GROUPS}
+            config = dataclasses.replace(self, model=model, options=own, **others)
         by_group: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             by_group.setdefault(config._home(name), {})[name] = value

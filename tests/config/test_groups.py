@@ -1,4 +1,4 @@
-"""The knobs in their groups: nested values, flat flags, and names that kinds of model share."""
+"""Values nested in groups under flat flags: knobs, groups, options and experiment."""
 
 import dataclasses
 import re
@@ -54,6 +54,7 @@ def test_another_model_has_its_own_options():
     residual = plain.with_(model="residual", high_pass=True)
     assert residual.options.high_pass and residual.fit.epochs == 3
     assert residual.with_(model="deepfakenet").options == config.DEFAULTS.options
+    assert plain.with_(model="svm") == _parse("--model=svm").with_(experiment="deepfakenet")
     with pytest.raises(TypeError, match="--model=residual has no knob 'dropout'"):
         residual.with_(dropout=())
     with pytest.raises(TypeError, match="--model=svm has no knob 'epochs'"):

@@ -1,4 +1,4 @@
-"""Flags, flag files and what they may not say."""
+"""Flags and what they may not say: parsing, flag_files, checks and conditions."""
 
 from pathlib import Path
 
