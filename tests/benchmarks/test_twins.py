@@ -20,9 +20,10 @@ def native(name):
 
 
 @pytest.mark.parametrize("name", ["deepfakenet", "vgg16"])
-def test_the_stock_networks_answer_and_learn_as_dfks(name):
+def test_the_stock_networks_answer_and_learn_as_dfks(name, monkeypatch):
+    monkeypatch.setattr(stock, "CLASSES", 3)
     ours = models.network_of(native(name))
-    theirs = getattr(stock, name)("float32", classes=3)
+    theirs = getattr(stock, name)("float32")
     theirs.set_weights(ours.get_weights())
     labels = tf.one_hot([0, 1, 2, 0], 3)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -59,12 +60,13 @@ def test_a_layer_without_a_twin_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["deepfakenet", "vgg16"])
-def test_the_torch_networks_have_the_same_weights(name):
+def test_the_torch_networks_have_the_same_weights(name, monkeypatch):
     pytest.importorskip("torch", reason="comes with the extra bench")
     from dfk.benchmarks import torch_networks
 
+    monkeypatch.setattr(torch_networks, "CLASSES", 3)
     ours = models.network_of(native(name))
-    theirs = getattr(torch_networks, name)(classes=3)
+    theirs = getattr(torch_networks, name)()
     count = sum(parameter.numel() for parameter in theirs.parameters())
     assert count == sum(np.prod(variable.shape) for variable in ours.trainable_variables)
 
