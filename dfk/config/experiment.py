@@ -128,20 +128,20 @@ def groups() -> dict[str, tuple[type, tuple[str, ...]]]:
         (group, tuple(model for model in every if name in OPTIONS[model].GROUPS))
         for name, group in _GROUPS.items()
     ]
-    found = {group.TITLE: (group, models) for group, models in [(Config, every), *shared]}
+    common = {group.TITLE: (group, models) for group, models in [(Config, every), *shared]}
     own = {f"With --model={model}": (kind, (model,)) for model, kind in OPTIONS.items()}
-    return found | {title: (kind, of) for title, (kind, of) in own.items() if knobs_in(kind)}
+    return common | {title: (kind, of) for title, (kind, of) in own.items() if knobs_in(kind)}
 
 
 def every_knob() -> dict[str, tuple[Knob, ...]]:
     """All knobs by name; several where kinds of model share it."""
-    found: dict[str, list[Knob]] = {}
+    by_name: dict[str, list[Knob]] = {}
     for group, _ in groups().values():
         for each in knobs_in(group):
-            known = found.setdefault(each.name, [])
+            known = by_name.setdefault(each.name, [])
             if each not in known:
                 known.append(each)
-    return {name: tuple(knobs) for name, knobs in found.items()}
+    return {name: tuple(knobs) for name, knobs in by_name.items()}
 
 
 def seeded(name: str, seed: int) -> str:

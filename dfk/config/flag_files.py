@@ -65,12 +65,12 @@ def read(arguments: Sequence[str]) -> list[Given]:
 
 def stem(arguments: Sequence[str]) -> str:
     """The stem of the last `--flagfile` among the arguments themselves, "" without one."""
-    found = ""
+    last = ""
     for argument, following in itertools.pairwise([*arguments, ""]):
         name, separator, value = argument.lstrip("-").partition("=")
         if name == "flagfile" and argument.startswith("-"):
-            found = Path(value if separator else following).stem
-    return found
+            last = Path(value if separator else following).stem
+    return last
 
 
 def _read(words: Sequence[_Word], opened: tuple[Path, ...]) -> Iterator[Given]:

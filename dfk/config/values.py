@@ -40,10 +40,10 @@ class Switch:
 
     def read(self, text: str) -> bool:
         """The value of `true`, `false`, `1`, `0`."""
-        found = {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
-        if found is None:
+        value = {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+        if value is None:
             raise ValueError(self.allowed)
-        return found
+        return value
 
 
 class Choice:
