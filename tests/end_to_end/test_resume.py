@@ -48,12 +48,8 @@ def uninterrupted(command, tmp_path_factory):
     return output_dir / "deepfakenet"
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "killed_after", [pytest.param(0, marks=SLOW), 2, pytest.param(EPOCHS - 1, marks=SLOW)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_after", [0, 2, EPOCHS - 1])
 def test_a_killed_run_ends_with_the_same_weights(command, uninterrupted, tmp_path, killed_after):
     """Killed with SIGKILL in the middle of the epoch that follows `killed_after` complete ones."""
     resume = [*command, f"--output_dir={tmp_path}", "--resume"]
