@@ -159,3 +159,12 @@ def test_every_module_has_its_tests_by_name_or_is_told_where_they_are():
     named = {m for m in modules if (tests / m).with_name(f"test_{Path(m).name}.py").is_file()}
     assert modules - named == set(ELSEWHERE)
     assert all((tests / f"{place}.py").is_file() for place in ELSEWHERE.values())
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if len(m.parts) > 1])
+def test_no_name_of_a_room_hides_a_module(module):
+    """`import dfk.models.classifier as m` gives what the room has of that name."""
+    name = module.with_suffix("").name
+    face = (ROOT / module).with_name("__init__.py").read_text()
+    imported = (x for x in ast.walk(ast.parse(face)) if isinstance(x, ast.ImportFrom))
+    assert name not in [x.name for node in imported for x in node.names]

@@ -157,7 +157,7 @@ def _score_on_ray(options: argparse.Namespace) -> int:
 
     # Before a cluster is started
     answers_of(inference.load(options.model), **_asked(options))
-    with on_ray.cluster():
+    with on_ray.connected():
         outcome = on_ray.score(
             options.model,
             options.images,

@@ -14,7 +14,7 @@ from absl import logging
 from dfk import inference, models, runs
 from dfk.errors import DfkError, UsageError
 from dfk.export import check, serving_files
-from dfk.export.dense import dense
+from dfk.export.dense import dense_part
 from dfk.export.signatures import Served
 from dfk.inference import versions
 from dfk.models import locate
@@ -89,7 +89,7 @@ def export(
     name = re.sub(r"[^\w.-]", "_", (run_dir or file.with_suffix("")).resolve().name)
     model = _load(file)
     examples = check.examples(run_dir)
-    made = dense(model, precision=precision, fold=fold)
+    made = dense_part(model, precision=precision, fold=fold)
     served = Served(made, models.class_names_of(model), max_pixels)
 
     output_dir.mkdir(parents=True, exist_ok=True)

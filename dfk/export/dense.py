@@ -35,7 +35,7 @@ class Dense(NamedTuple):
     function: tf.types.experimental.PolymorphicFunction
 
 
-def dense(model: keras.Model, *, precision: str, fold: bool) -> Dense:
+def dense_part(model: keras.Model, *, precision: str, fold: bool) -> Dense:
     """Takes an `image_classifier`, or an ensemble of them, apart at its resizing.
 
     Members that take images of the same size share the resizing.

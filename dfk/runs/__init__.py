@@ -20,11 +20,11 @@ from dfk.runs.folder import (
     complete,
     environment,
     finished,
-    folder,
     is_run,
     locked,
     prepared,
     tidy,
+    working_folder,
 )
 
 __all__ = [
@@ -45,9 +45,9 @@ __all__ = [
     "complete",
     "environment",
     "finished",
-    "folder",
     "is_run",
     "locked",
     "prepared",
     "tidy",
+    "working_folder",
 ]

@@ -71,7 +71,7 @@ def finished(run_dir: Path) -> dict[str, Any] | None:
     return records.read(path, records.METRICS) if os.path.lexists(path) else None
 
 
-def folder(config: Config) -> Path:
+def working_folder(config: Config) -> Path:
     """Where the work on a run is done: beside the run that it is to replace, if there is one."""
     aside = _aside(config.run_dir)
     goes_on = config.run.resume and is_run(aside) and not _other_flags(aside, config)
@@ -100,7 +100,7 @@ def check(config: Config) -> None:
     for path in (run_dir, _aside(run_dir)):
         if os.path.lexists(path) and not is_run(path) and not _is_unused(path):
             raise UsageError(f"{path} is there and is no run; choose another --experiment")
-    work = folder(config)
+    work = working_folder(config)
     if not is_run(run_dir) and work == run_dir:
         return
     if config.run.overwrite:
@@ -177,7 +177,7 @@ def prepared(config: Config, environment: dict[str, Any]) -> Iterator[Path]:
             stack.enter_context(locked(run_dir))
         if config.run.overwrite:
             _begin_aside(run_dir)
-        work = folder(config)
+        work = working_folder(config)
         there = work.exists()
         work.mkdir(parents=True, exist_ok=True)
         if work != run_dir or not there:

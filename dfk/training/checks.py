@@ -41,7 +41,7 @@ def check(configs: Sequence[Config]) -> list[Config]:
     for config in resolved:
         check_folder(config)
         _check_source_is_another(config)
-        if not (config.run.resume and runs.finished(runs.folder(config))):
+        if not (config.run.resume and runs.finished(runs.working_folder(config))):
             _check_one(config, upcoming)
         upcoming[config.run_dir] = config.model
     return resolved

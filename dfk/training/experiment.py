@@ -49,7 +49,7 @@ def run_checked(config: Config) -> dict[str, Any]:
 def _work(config: Config) -> dict[str, Any]:
     if not strategy.is_chief():
         return _work_for_the_chief(config)
-    if config.run.resume and (result := runs.finished(runs.folder(config))):
+    if config.run.resume and (result := runs.finished(runs.working_folder(config))):
         logging.info("%s is finished.", config.run_dir)
         with runs.locked(config.run_dir):
             runs.tidy(config.run_dir)
@@ -66,7 +66,7 @@ def _work(config: Config) -> dict[str, Any]:
 
 def _work_for_the_chief(config: Config) -> dict[str, Any]:
     """What a worker does that is not the first: it trains with the others, and leaves nothing."""
-    if config.is_network and not (config.run.resume and runs.finished(runs.folder(config))):
+    if config.is_network and not (config.run.resume and runs.finished(runs.working_folder(config))):
         fitting.fit(config, load_data(config))
     return {}
 

@@ -46,7 +46,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
     teacher = sources.teacher(config)
     first_epoch = 0
     strategy.wait_for_all()  # The chief has made the folder that the others look into.
-    folder = runs.folder(config)
+    folder = runs.working_folder(config)
     kind = models.KINDS[config.model]
     for number, phase in enumerate(kind.phases(config)):
         policies = _policies(config, phase, first_epoch)
@@ -147,7 +147,7 @@ def _monitors(config: Config, first_epoch: int, steps: int) -> list[keras.callba
     if not strategy.is_chief():
         return []
     return [
-        TensorBoard(runs.folder(config) / runs.TENSORBOARD, write_graph=False),
+        TensorBoard(runs.working_folder(config) / runs.TENSORBOARD, write_graph=False),
         Progress(first_epoch=first_epoch, epochs=config.fit.epochs, steps=steps),
     ]
 

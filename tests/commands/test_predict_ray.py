@@ -264,7 +264,7 @@ def test_what_is_no_table_of_images_is_named(columns, cluster, model, tmp_path, 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(UsageError, match="nobody answers there"), on_ray.cluster():
+    with pytest.raises(UsageError, match="nobody answers there"), on_ray.connected():
         pass
 
 

@@ -8,7 +8,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from dfk import models
 from dfk.data import decode
 from dfk.export import signatures
-from dfk.export.dense import dense
+from dfk.export.dense import dense_part
 from dfk.export.signatures import Served
 from tests.networks import CLASSES, ensemble, network
 from tests.pictures import BROKEN, GOOD, encode, jpeg_that_claims, noise
@@ -17,7 +17,7 @@ SMALL = {name: data for name, data in GOOD.items() if name not in ("large", "wid
 
 
 def _served(model, **options):
-    made = dense(model, **{"precision": "float32", "fold": True, **options})
+    made = dense_part(model, **{"precision": "float32", "fold": True, **options})
     return Served(made, models.class_names_of(model))
 
 
@@ -159,7 +159,7 @@ def test_weights_that_are_broken_answer_no_nan():
 def test_large_images_of_native_size_go_through_in_parts(monkeypatch):
     limit = 2 * 16 * 16
     model = network(None)
-    made = dense(model, precision="float32", fold=True)
+    made = dense_part(model, precision="float32", fold=True)
     monkeypatch.setattr("dfk.export.signatures.CALL_BYTES", limit * made.bytes_per_pixel)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])], autograph=False)
@@ -180,7 +180,7 @@ def test_large_images_of_native_size_go_through_in_parts(monkeypatch):
 
 @pytest.mark.parametrize("side", [None, 16])
 def test_more_pixels_than_were_chosen_are_refused_by_the_header(side):
-    made = dense(network(side), precision="float32", fold=True)
+    made = dense_part(network(side), precision="float32", fold=True)
     served = Served(made, CLASSES, 20 * 30)
     claims = jpeg_that_claims(7000, 7000)
     sizes = [(20, 30), (20, 31), (600, 1)]
@@ -194,14 +194,14 @@ def test_more_pixels_than_were_chosen_are_refused_by_the_header(side):
 
 def test_the_limit_follows_from_what_a_pixel_costs():
     small, large = (
-        signatures.largest_image(dense(model, precision="float32", fold=True))
+        signatures.largest_image(dense_part(model, precision="float32", fold=True))
         for model in (models.ResidualNet(), models.ResidualNet(filters=(64, 128)))
     )
     assert 4e6 < small < 10e6 and large < 0.7 * small
 
 
 def test_members_that_share_a_resize_share_it():
-    made = dense(ensemble(16, 24, 16), precision="float32", fold=True)
+    made = dense_part(ensemble(16, 24, 16), precision="float32", fold=True)
     assert list(made.resizes) == [(16, 16), (24, 24)]
     served = Served(made, CLASSES)
     graph = served.serve_bytes.get_concrete_function().graph

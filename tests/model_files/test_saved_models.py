@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import dfk
 from dfk import models
 from dfk.errors import UsageError
-from dfk.export.dense import dense
+from dfk.export.dense import dense_part
 from dfk.export.signatures import Served
 from dfk.inference import description
 from dfk.model_files import operations, saved_models
@@ -196,7 +196,7 @@ def small_export(tmp_path_factory):
 
 
 def _export(folder, model, precision="float32", fold=True):
-    Served(dense(model, precision=precision, fold=fold), NAMES).save(folder)
+    Served(dense_part(model, precision=precision, fold=fold), NAMES).save(folder)
     (folder / "assets.extra").mkdir()
     (folder / saved_models.FACTS).write_text(json.dumps({"class_names": NAMES}))
     return folder

@@ -331,7 +331,7 @@ def test_a_training_killed_while_it_writes_leaves_nothing_after_the_next(data_di
     with runs.prepared(settings, json.loads((output_dir / "svm/environment.json").read_text())):
         left = {path.name for path in (output_dir / ".svm.new").iterdir()}
         assert not any(name.startswith(files.SCRATCH) for name in left)
-        assert runs.folder(settings) == output_dir / ".svm.new"
+        assert runs.working_folder(settings) == output_dir / ".svm.new"
         (output_dir / ".svm.new" / runs.METRICS).write_bytes(
             (output_dir / "svm" / runs.METRICS).read_bytes()
         )

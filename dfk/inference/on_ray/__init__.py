@@ -5,8 +5,8 @@ actors, written aside, counted, and then renamed into the output folder. So a pa
 whole or not at all, and a call that was killed loses no more than the part that it was at.
 """
 
-from dfk.inference.on_ray.cluster import cluster
+from dfk.inference.on_ray.cluster import connected
 from dfk.inference.on_ray.output_folder import Outcome
 from dfk.inference.on_ray.scoring import Scorer, score
 
-__all__ = ["Outcome", "Scorer", "cluster", "score"]
+__all__ = ["Outcome", "Scorer", "connected", "score"]

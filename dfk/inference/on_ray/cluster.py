@@ -15,7 +15,7 @@ from dfk.errors import UsageError
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[None]:
+def connected() -> Iterator[None]:
     """The cluster that `RAY_ADDRESS` names, or that this process is in; else one of its own."""
     if ray.is_initialized():
         yield
