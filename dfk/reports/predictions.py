@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dfk.data.catalog import Split
 from dfk.errors import DfkError
 from dfk.runs import columns
 from dfk.system.files import write_csv
+
+if typing.TYPE_CHECKING:  # It needs TensorFlow, and who compares does not.
+    from dfk.data.catalog import Split
 
 
 def write_predictions(
