@@ -14,6 +14,16 @@ from tests.datasets import write_folders, write_kaggle
 gc.set_threshold(200_000, 50, 100)
 
 
+# Where tests start processes or train: begun last, one of them would let the other cores wait.
+_LONG = {"end_to_end", "training", "commands", "export", "benchmarks", "model_files", "models"}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Files with long tests come first, otherwise in the order that chance has given."""
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
+
+
 @pytest.fixture
 def kaggle(tmp_path):
     """A data set in Kaggle's layout, to be damaged at will."""
@@ -67,6 +77,17 @@ def narrow():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vgg, "_WIDTHS", tuple(width // 16 for width in vgg._WIDTHS))
         patch.setattr(keras.applications, "VGG16", narrow_vgg16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_counts():
+    """`rich` with one histogram of each kernel, of fifty: to trace them all takes seconds."""
+    from dfk.layers import rich_features
+
+    few = tuple({which.kernel: which for which in rich_features.COOCCURRENCES}.values())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rich_features.RichFeatures.__init__, "__defaults__", (few,))
         yield
 
 

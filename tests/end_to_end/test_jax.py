@@ -80,6 +80,7 @@ def trained(data_dir, tmp_path_factory):
     return output_dir / "deepfakenet", done.stdout
 
 
+@pytest.mark.slow
 def test_every_device_takes_part_and_the_run_is_whole(trained):
     run_dir, printed = trained
     assert printed.count("devices 2") == 3
@@ -88,6 +89,7 @@ def test_every_device_takes_part_and_the_run_is_whole(trained):
     assert (run_dir / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_tensorflow_answers_the_same(trained, data_dir):
     run_dir, _ = trained
     model = keras.models.load_model(run_dir / "model.keras")

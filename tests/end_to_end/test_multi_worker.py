@@ -17,6 +17,7 @@ import pytest
 
 from tests.datasets import write_kaggle
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
@@ -120,7 +121,6 @@ def test_they_train_as_one_process_does(together, data_dir, tmp_path):
     assert low <= _metrics(output_dir)["accuracy"] <= high
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_is_killed_the_other_says_so_and_both_go_on(victim, data_dir, tmp_path, together):
     history = tmp_path / "deepfakenet" / "history.csv"
@@ -141,7 +141,6 @@ def test_when_one_is_killed_the_other_says_so_and_both_go_on(victim, data_dir, t
     np.testing.assert_array_equal(_history(tmp_path), _history(together[0]))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the threads are counted in /proc")
 def test_later_steps_take_no_more_threads_and_memory_than_early_ones(tmp_path):
     data_dir = write_kaggle(
@@ -170,7 +169,6 @@ def _watched(workers, history):
     return seen
 
 
-@pytest.mark.slow
 def test_the_chief_is_waited_for_while_it_writes_its_report(data_dir, tmp_path):
     with _workers(data_dir, tmp_path, "--epochs=1", program=("-c", _SLOW_REPORT)) as workers:
         printed = [worker.communicate(timeout=600) for worker in workers]
@@ -178,7 +176,6 @@ def test_the_chief_is_waited_for_while_it_writes_its_report(data_dir, tmp_path):
     assert "report" in printed[0][0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_one_that_hangs_is_named_within_a_minute(victim, data_dir, tmp_path):
     history = tmp_path / "deepfakenet" / "history.csv"

@@ -126,7 +126,7 @@ NATIVE = {
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_what_is_too_small_for_any_network_does_not_disturb_the_others(narrow, name):
+def test_what_is_too_small_for_any_network_does_not_disturb_the_others(narrow, few_counts, name):
     make, least = NATIVE[name]
     model = make()
     served = _served(model)

@@ -227,7 +227,7 @@ BUILT = {
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_every_export_is_made_of_known_operations(narrow, name, tmp_path):
+def test_every_export_is_made_of_known_operations(narrow, few_counts, name, tmp_path):
     for i, variant in enumerate(((32, "float32", True), (None, "mixed_bfloat16", False))):
         side, precision, fold = variant
         folder = _export(tmp_path / str(i), BUILT[name](side), precision, fold)

@@ -110,7 +110,7 @@ def test_a_rich_model_learns_on_features_as_on_images(
         np.testing.assert_allclose(ahead, every_epoch, rtol=1e-3, atol=1e-4)
 
 
-def test_behind_the_features_of_a_draw_stands_the_answer_to_it(data_dir, output_dir):
+def test_behind_the_features_of_a_draw_stands_the_answer_to_it(few_counts, data_dir, output_dir):
     """Mirroring changes no count, so the counts tell which image was drawn, mirrored or not."""
     given = ["--model=rich", "--augment=flip", "--feature_draws=1", "--image_size=0"]
     settings = short(data_dir, output_dir, *given, "--limit=40")

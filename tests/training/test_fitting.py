@@ -15,7 +15,7 @@ from dfk.training import callbacks, checks, features
 from tests.datasets import write_kaggle
 from tests.experiments import fit, history, interrupt, short
 
-pytestmark = pytest.mark.usefixtures("narrow")
+pytestmark = pytest.mark.usefixtures("narrow", "few_counts")
 
 
 @pytest.fixture(scope="module")
