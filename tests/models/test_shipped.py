@@ -1,6 +1,7 @@
 """The models that come with the package, and how their files are made."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,11 +31,23 @@ def test_the_weights_are_the_published_ones(name):
     assert f"{digest}  {file.name}" in (locate.FOLDER / "README.md").read_text()
 
 
+CONFIGS = Path(dfk.__file__).parents[1] / "configs" / "weights"
 # Of the first images of the embedded set: label and confidence.
 ANSWERS = {
     "unibuc": [("1", 0.8399), ("2", 0.8976), ("0", 0.5663), ("0", 0.5907), ("1", 0.4959)],
     "unibuc-small": [("1", 0.9173), ("2", 0.8767), ("0", 0.937), ("4", 0.5055), ("2", 0.7214)],
+    "deepfakenet": [("1", 0.8199), ("4", 0.5224), ("1", 0.9883), ("1", 0.6683), ("1", 0.94)],
+    "deepfakenet2_cosine": [
+        *(("4", 0.893), ("4", 0.7289), ("0", 0.505), ("1", 0.8592), ("1", 0.7479))
+    ],
+    "deepfakenet2_long": [
+        *(("4", 0.6135), ("4", 0.7775), ("4", 0.9834), ("1", 0.4856), ("4", 0.604))
+    ],
 }
+
+
+def test_each_of_them_is_asked():
+    assert set(ANSWERS) == {*locate.names(), *(path.stem for path in CONFIGS.glob("*.keras"))}
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -42,7 +55,8 @@ def test_they_answer_what_they_did(name):
     images = [
         embedded.simulate("validation", i, embedded.label_of("validation", i)) for i in range(5)
     ]
-    found = dfk.load(name).predict(images)
+    file = CONFIGS / f"{name}.keras"
+    found = dfk.load(file if file.exists() else name).predict(images)
     labels, confidences = zip(*ANSWERS[name], strict=True)
     assert tuple(answer.label for answer in found) == labels
     # As far as convolutions of other processors may differ.
