@@ -92,7 +92,7 @@ def _on_terminal(*arguments, **environment):
     [
         (["nosuch\x1b[2J\nx"], {}),
         (["compare", "no\x1b[2J\rmodel\nx", "b"], {"PYTHONIOENCODING": "latin-1"}),
-        (["predict", "no\x1b[2J\u202emodel\nü", "b"], {"PYTHONIOENCODING": "ascii"}),
+        (["compare", "no\x1b[2J\u202emodel\nü", "b"], {"PYTHONIOENCODING": "ascii"}),
         (["audit", b"no\xff\x1b[2J\na"], {"LC_ALL": "C"}),
         (["train", "--data_dir=no\x1b[2J\nfolder"], {}),
     ],

@@ -91,7 +91,7 @@ def _epochs(split, epochs, **options):
     return np.sort(np.reshape(np.array(made, object), [epochs, -1]), axis=1)
 
 
-@pytest.mark.parametrize("options", [{}, {"image_size": 9}, {"balanced": True}, {"shard": (1, 2)}])
+@pytest.mark.parametrize("options", [{}, {"image_size": 9, "balanced": True, "shard": (1, 2)}])
 def test_every_epoch_has_the_batches_that_it_has_without(split, address, options):
     here = _epochs(split, 3, **options)
     np.testing.assert_array_equal(_epochs(split, 3, service=address, **options), here)

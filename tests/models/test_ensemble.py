@@ -328,7 +328,10 @@ for method in ("average", "confidence", "stacked"):
 
 
 # JAX adds up in another order; in which one TensorFlow does depends on the CPU.
-@pytest.mark.parametrize(("backend", "tolerance"), [("tensorflow", 1e-6), ("jax", 1e-4)])
+@pytest.mark.parametrize(
+    ("backend", "tolerance"),
+    [("tensorflow", 1e-6), pytest.param("jax", 1e-4, marks=pytest.mark.slow)],
+)
 def test_a_saved_ensemble_answers_the_same_in_another_process(fitted, backend, tolerance, tmp_path):
     pytest.importorskip(backend)
     np.save(tmp_path / "images.npy", IMAGES)
