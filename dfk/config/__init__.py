@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dfk.config.checks import class_weights, weight_per_class
 from dfk.config.experiment import DEFAULTS, Config, every_knob, knobs_of
-from dfk.config.groups import STRATEGIES
-from dfk.config.options import OPTIONS
+from dfk.config.groups import OPTIMIZERS, PRECISIONS, STRATEGIES
+from dfk.config.options import ENSEMBLE_METHODS, OPTIONS
 from dfk.config.parsing import flags_help, parse
 
 __all__ = [
     "DEFAULTS",
+    "ENSEMBLE_METHODS",
+    "OPTIMIZERS",
     "OPTIONS",
+    "PRECISIONS",
     "STRATEGIES",
     "Config",
     "class_weights",
