@@ -81,13 +81,17 @@ class Heeded:
 
     def _lost(self, unraisable) -> None:
         """Python's hook for what cannot be raised: an interrupt is not worth a stack trace."""
-        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        if not self._follows(unraisable.exc_type):
             self._hooks[1](unraisable)
 
     def _printed(self, kind, error, trace) -> None:
         """The same for what C prints and goes on, as that of protobuf does."""
-        if not issubclass(kind, KeyboardInterrupt):
+        if not self._follows(kind):
             self._hooks[0](kind, error, trace)
+
+    def _follows(self, kind: type[BaseException]) -> bool:
+        """Whether an error is an interrupt, or what C made of one as it called Python with it."""
+        return issubclass(kind, KeyboardInterrupt) or (self._came and issubclass(kind, SystemError))
 
 
 def _imports(frame: FrameType | None) -> bool:

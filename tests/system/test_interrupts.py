@@ -48,6 +48,13 @@ _LOST = {
     except KeyboardInterrupt as error:
         sys.excepthook(type(error), error, error.__traceback__)
     time.sleep(60)""",
+    "in C that makes a fault of its own of it, and prints that": """
+    try:
+        interrupt()
+    except KeyboardInterrupt as error:
+        fault = SystemError("<function> returned a result with an exception set")
+        sys.excepthook(type(fault), fault, error.__traceback__)
+    time.sleep(60)""",
     "in __del__ while C waits": "import threading; Dying(); threading.Lock().acquire(); "
     "lock = threading.Lock(); lock.acquire(); lock.acquire()",
     "in __del__ within a handler": """
