@@ -66,9 +66,9 @@ def _linear(what: str, seconds: dict[int, float]) -> list[Row]:
 
 def catalog(*, data_dir: str) -> Measured:
     """Reads a catalog and sets the holdout aside."""
-    from dfk.data import catalog
+    from dfk.data import catalog, splits
 
-    return lambda: catalog.set_aside(catalog.read(data_dir))
+    return lambda: splits.set_aside(catalog.read(data_dir))
 
 
 def predict(*, model: str, folder: str, count: int) -> Measured:

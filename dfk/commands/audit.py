@@ -2,15 +2,17 @@
 
 Formats, sizes, modes and byte counts per class; images that occur twice or look alike, above all
 across splits; files that cannot be decoded; unbalanced classes; and a leakage probe: how well the
-files' metadata alone predict the label. Exit code 1 if files cannot be read.
+files' metadata alone predict the label. With --group_by also groups (of one prompt, video or scene)
+that lie in several splits. Exit code 1 if files cannot be read.
 
 Examples:
   dfk audit demo
-  dfk audit data/mine --output_dir=audit
+  dfk audit data/mine --output_dir=audit --group_by='^([^_]+)_'
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -26,6 +28,9 @@ def main(arguments: list[str]) -> int:
     """Audits a folder; returns 1 if files of it cannot be read, else 0."""
     parser = Parser("audit", __doc__)
     parser.add_argument("data_dir", metavar="DIR", help="a data set in either layout, or `demo`")
+    parser.add_argument(
+        "--group_by", default="", metavar="REGEX|COLUMN", help="what images share: see `dfk train`"
+    )
     parser.add_argument("--format", choices=["table", "json"], default="table")
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR", help="write audit.json and audit.html there"
@@ -41,7 +46,8 @@ def main(arguments: list[str]) -> int:
     if options.output_dir:
         ownership.refuse_others(options.output_dir, *ownership.AUDIT)
     folder = data_folder(options.data_dir)
-    findings = audit(folder, progress=lambda files: Bar(files, desc="audit", unit=" images"))
+    bar = functools.partial(Bar, desc="audit", unit=" images")
+    findings = audit(folder, group_by=options.group_by, progress=bar)
     if options.output_dir:
         _write(options.output_dir, findings)
     print(json.dumps(findings, indent=2) if options.format == "json" else _text(findings))

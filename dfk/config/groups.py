@@ -39,6 +39,12 @@ class Data:
         "",
         "A class that training leaves out; its validation images play an unknown generator.",
     )
+    group_by: str = knob(
+        "",
+        "What images share that must lie on one side of every split (a prompt, a video): a column "
+        "of the CSVs, or a regular expression searched in the image ids, whose first parentheses "
+        "find it.",
+    )
     limit: int = knob(
         0,
         "How many images of each split are taken, for a quick look; 0 takes all.",

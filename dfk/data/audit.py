@@ -16,7 +16,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from dfk.data import catalog, decode, leakage
+from dfk.data import catalog, decode, leakage, splits
 from dfk.data.catalog import DataError, Problem
 from dfk.data.sources import text
 from dfk.system import hardware
@@ -48,12 +48,16 @@ class File:
 
 
 def audit(
-    data_dir: Path, *, progress: Callable[[Iterable[File]], Iterable[File]] = iter
+    data_dir: Path,
+    *,
+    group_by: str = "",
+    progress: Callable[[Iterable[File]], Iterable[File]] = iter,
 ) -> dict[str, Any]:
     """Audits all splits of a data set.
 
     Args:
         data_dir: a folder in either layout of `catalog.read`.
+        group_by: what images share, as `catalog.read` takes it.
         progress: wraps the stream of files that were looked at, as `tqdm` does.
 
     Returns:
@@ -62,16 +66,19 @@ def audit(
         place and reason; `duplicates` (the same pixels) and `near_duplicates`, each with counts
         `within` and `across` splits, how many have `other_labels`, and up to 1,000 `pairs`,
         those across splits first; `leakage` as `leakage.probe` gives it, None if it cannot be
-        probed; and `warnings`, sentences.
+        probed; `groups`, those that lie in two splits, as `splits.Overlap` has them; and
+        `warnings`, sentences.
 
     Raises:
         DataError: if there is no data set, or no image of it can be read.
+        UsageError: as `catalog.read`.
     """
-    data = catalog.read(data_dir)
+    data = catalog.read(data_dir, group_by)
     files = list(progress(_files(data)))
     readable = [file for file in files if not file.error]
     if not readable:
         raise DataError([*data.problems, *(Problem(f.path, f.error) for f in files)])
+    overlaps = splits.overlaps(data.splits)
     findings = {
         "data_dir": text(os.fspath(data_dir)),
         "images": _counts(files, data.class_names),
@@ -81,8 +88,9 @@ def audit(
         "duplicates": _pairs(readable, _same(readable)),
         "near_duplicates": _pairs(readable, _near(readable)),
         "leakage": leakage.probe([file for file in readable if file.label]),
+        "groups": [overlap._asdict() for overlap in overlaps],
     }
-    return findings | {"warnings": _warnings(findings)}
+    return findings | {"warnings": _warnings(findings) + list(map(str, overlaps))}
 
 
 def _files(data: catalog.Catalog) -> Iterable[File]:

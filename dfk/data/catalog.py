@@ -11,9 +11,7 @@ import contextlib
 import csv
 import dataclasses
 import gc
-import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,13 +19,13 @@ import numpy as np
 from absl import logging
 
 from dfk.data import class_names as naming
+from dfk.data import groups
 from dfk.data.decode import SUFFIXES
 from dfk.errors import DfkError
 from dfk.text import printable, valid
 
 SPLITS = ("train", "validation", "test")
 UNLABELLED = -1
-HOLDOUT = 0.1  # Share of train that is set aside to choose things on.
 _SHOWN = 20
 
 
@@ -61,6 +59,8 @@ class Split:
         labels: int32 [N], an index into the catalog's class names or UNLABELLED.
         origins: N places that a message can name (`train.csv:17`, or a path).
         images: N decoded images, uint8 [H, W, 3]; None before they are decoded.
+        groups: N names of what images share (a prompt, a video, a scene), by `group_by`; None
+            without it.
     """
 
     ids: Sequence[str]
@@ -68,6 +68,7 @@ class Split:
     labels: np.ndarray
     origins: Sequence[str]
     images: Sequence[np.ndarray] | None = None
+    groups: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,6 +83,7 @@ class Split:
             labels=self.labels[indices],
             origins=pick(self.origins),
             images=None if self.images is None else pick(self.images),
+            groups=None if self.groups is None else pick(self.groups),
         )
 
 
@@ -120,18 +122,26 @@ def _without_collector() -> Iterator[None]:
 
 
 @_without_collector()
-def read(data_dir: str | Path) -> Catalog:
+def read(data_dir: str | Path, group_by: str = "") -> Catalog:
     """Reads a folder in either layout; no image is opened.
+
+    Args:
+        group_by: the name of a column of the CSVs, or a regular expression; see `groups`.
 
     Raises:
         DataError: if there is nothing to read. All else that is wrong is in `problems`.
+        UsageError: if `group_by` is neither a column nor an expression that finds a group in
+            every image to train or score on.
     """
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise DataError([Problem(str(data_dir), "no such folder; name one with --data_dir")])
-    read_split = _read_csv if any(_csv(data_dir, s).is_file() for s in SPLITS) else _read_folders
     problems: list[Problem] = []
-    tables = {s: rows for s in SPLITS if (rows := read_split(data_dir, s, problems)) is not None}
+    if any(_csv(data_dir, s).is_file() for s in SPLITS):
+        read_split = lambda split: _read_csv(data_dir, split, group_by, problems)  # noqa: E731
+    else:
+        read_split = lambda split: _read_folders(data_dir, split, problems)  # noqa: E731
+    tables = {s: rows for s in SPLITS if (rows := read_split(s)) is not None}
     if not tables:
         raise DataError(
             problems
@@ -150,51 +160,12 @@ def read(data_dir: str | Path) -> Catalog:
         for name, what in naming.faults(class_names)
     ]
     splits = {name: _split(rows, class_names, problems) for name, rows in tables.items()}
+    if group_by:
+        named = groups.named(splits, group_by)
+        splits = {
+            name: dataclasses.replace(split, groups=named[name]) for name, split in splits.items()
+        }
     return Catalog(class_names, splits, tuple(problems))
-
-
-def limit(catalog: Catalog, images: int) -> Catalog:
-    """Keeps about `images` of each split, in equal shares per class, by the hash of the id."""
-    splits = {}
-    for name, split in catalog.splits.items():
-        groups = _by_class(split)
-        share = max(1, images // len(groups)) if groups else 0
-        kept = sorted(i for group in groups for i in group[:share])
-        splits[name] = split.take(kept)
-    return dataclasses.replace(catalog, splits=splits)
-
-
-def set_aside(catalog: Catalog) -> Catalog:
-    """Sets aside the holdout: a tenth of train, stratified, by the SHA-256 of the image id.
-
-    It is the same for every seed and every model. Where the data has no
-    validation split, one is carved out of train first, the same way.
-
-    Raises:
-        DataError: if there is no labelled train split of two classes, or a class has too few.
-    """
-    if "train" not in catalog.splits:
-        raise DataError([Problem("train", "there is no training split in this folder")])
-    splits = dict(catalog.splits)
-    counts = Counter(splits["train"].labels.tolist())
-    needed = 2 if "validation" in splits else 3
-    problems = [
-        Problem("train", f"class {name!r} has {counts[i]} images, it needs at least {needed}")
-        for i, name in enumerate(catalog.class_names)
-        if counts[i] < needed
-    ]
-    if len(catalog.class_names) < 2:
-        problems.append(Problem("train", "a classifier needs at least two classes"))
-    if problems:
-        raise DataError(problems)
-    if "validation" not in splits:
-        splits["train"], splits["validation"] = _carve(splits["train"])
-        logging.info(
-            "No validation split: %d images of train, a tenth of each class, are kept for it.",
-            len(splits["validation"]),
-        )
-    splits["train"], splits["holdout"] = _carve(splits["train"])
-    return dataclasses.replace(catalog, splits=splits)
 
 
 def describe(problems: Sequence[Problem]) -> str:
@@ -211,13 +182,16 @@ class _Row:
     path: Path
     label: str  # "" for an unlabelled image
     origin: str
+    group: str | None = None  # Its cell in the column that images are grouped by
 
 
 def _csv(data_dir: Path, split: str) -> Path:
     return data_dir / f"{split}.csv"
 
 
-def _read_csv(data_dir: Path, split: str, problems: list[Problem]) -> list[_Row] | None:
+def _read_csv(
+    data_dir: Path, split: str, group_by: str, problems: list[Problem]
+) -> list[_Row] | None:
     source = _csv(data_dir, split)
     if not source.is_file():
         if (data_dir / split).is_dir():
@@ -253,7 +227,8 @@ def _read_csv(data_dir: Path, split: str, problems: list[Problem]) -> list[_Row]
         seen.setdefault(image_id, number)
         problems += [Problem(origin, what, skippable) for what, skippable in faults]
         if not faults:
-            rows.append(_Row(image_id, files[image_id][0], label, origin))
+            group = cells.get(group_by, "") if group_by in header else None
+            rows.append(_Row(image_id, files[image_id][0], label, origin, group))
     if not seen:
         problems.append(Problem(source.name, "names no image"))
     unnamed = len(files.keys() - seen.keys())
@@ -362,6 +337,7 @@ def _split(rows: list[_Row], class_names: tuple[str, ...], problems: list[Proble
         paths=[row.path for row in known],
         labels=np.array([index[row.label] for row in known], np.int32),
         origins=[row.origin for row in known],
+        groups=[row.group for row in known] if known and known[0].group is not None else None,
     )
 
 
@@ -371,21 +347,3 @@ def _sorted_classes(labels: set[str]) -> tuple[str, ...]:
         return tuple(sorted(sorted(labels), key=float))
     except ValueError:
         return tuple(sorted(labels))
-
-
-def _by_class(split: Split) -> list[list[int]]:
-    """Indices of each class (the unlabelled are one), ordered by the SHA-256 of the id."""
-    groups: dict[int, list[int]] = {}
-    for i, label in enumerate(split.labels.tolist()):
-        groups.setdefault(label, []).append(i)
-    digest = lambda i: hashlib.sha256(split.ids[i].encode()).digest()  # noqa: E731
-    return [sorted(groups[label], key=digest) for label in sorted(groups)]
-
-
-def _carve(split: Split) -> tuple[Split, Split]:
-    """Splits off a tenth of each class, at least one image; returns (rest, carved)."""
-    carved = sorted(
-        i for group in _by_class(split) for i in group[: max(1, round(HOLDOUT * len(group)))]
-    )
-    rest = sorted(set(range(len(split))) - set(carved))
-    return split.take(rest), split.take(carved)

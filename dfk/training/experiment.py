@@ -10,7 +10,7 @@ from absl import logging
 
 from dfk import runs
 from dfk.config import Config
-from dfk.data import catalog, excluded_class, images
+from dfk.data import catalog, excluded_class, images, splits
 from dfk.data.catalog import Catalog
 from dfk.data.embedded import data_folder
 from dfk.evaluation import conformal, open_set
@@ -87,16 +87,16 @@ def load_data(config: Config) -> Catalog:
     Raises:
         DataError: naming everything that is wrong.
     """
-    data = catalog.read(data_folder(config.data.data_dir))
+    data = catalog.read(data_folder(config.data.data_dir), config.data.group_by)
     if config.data.limit:
-        data = catalog.limit(data, config.data.limit)
+        data = splits.limit(data, config.data.limit)
     data = images.load(
         data,
         on_bad_image=config.data.on_bad_image,
         cache_gib=config.data.cache_gib,
         spill_dir=files.cache_dir(),
     )
-    data = catalog.set_aside(data)
+    data = splits.set_aside(data)
     excluded = config.data.exclude_class
     return excluded_class.leave_out(data, excluded) if excluded else data
 

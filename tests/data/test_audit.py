@@ -177,3 +177,10 @@ def test_the_command_writes_over_its_own_files_only(folders, tmp_path, capsys):
     assert cli.main(arguments) == 2
     assert "audit.json is there and dfk did not write it" in capsys.readouterr().err
     assert (tmp_path / "out" / "audit.json").read_text() == "mine"
+
+
+def test_groups_across_splits_are_counted(kaggle):
+    findings = audit(kaggle, group_by=r"(\d)$")
+    assert [g["splits"] for g in findings["groups"]][0] == ("train", "validation")
+    assert any("both train and validation: 10" in warning for warning in findings["warnings"])
+    assert audit(kaggle)["groups"] == []

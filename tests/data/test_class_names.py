@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dfk import cli
-from dfk.data import catalog, class_names
+from dfk.data import catalog, class_names, splits
 from dfk.runs.columns import RESERVED
 
 
@@ -75,5 +75,5 @@ def test_labels_of_a_csv_are_looked_at_too(kaggle):
 def test_file_names_that_are_no_text_have_ids_that_are(tmp_path):
     _folders(tmp_path, ["a", "b"])
     (tmp_path / "train/a/0.png").rename(tmp_path / "train/a" / os.fsdecode(b"\xff.png"))
-    split = catalog.set_aside(catalog.read(tmp_path)).splits
+    split = splits.set_aside(catalog.read(tmp_path)).splits
     assert any("a/\\udcff.png" in x.ids for x in split.values())

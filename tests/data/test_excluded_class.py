@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dfk.data import catalog, excluded_class
+from dfk.data import catalog, excluded_class, splits
 from dfk.errors import UsageError
 from tests.datasets import write_folders, write_kaggle
 
@@ -15,7 +15,7 @@ def _ids(catalog_, split, label=None):
 
 
 def test_its_images_leave_train_and_holdout_and_are_unknown_in_validation(kaggle):
-    whole = catalog.set_aside(catalog.read(kaggle))
+    whole = splits.set_aside(catalog.read(kaggle))
     rest = excluded_class.leave_out(whole, "2")
     assert rest.class_names == ("0", "1", "3", "4")
     for split in ("train", "holdout", "validation"):
@@ -30,7 +30,7 @@ def test_its_images_leave_train_and_holdout_and_are_unknown_in_validation(kaggle
 def test_a_test_split_keeps_every_image(tmp_path):
     counts = {"train": 20, "validation": 5, "test": 5}
     folder = write_folders(tmp_path, counts=counts, classes=("a", "b", "c"), test_labels=True)
-    rest = excluded_class.leave_out(catalog.set_aside(catalog.read(folder)), "b")
+    rest = excluded_class.leave_out(splits.set_aside(catalog.read(folder)), "b")
     labels = dict(zip(rest.splits["test"].ids, rest.splits["test"].labels, strict=True))
     assert {i.split("/")[0]: k for i, k in labels.items()} == {"a": 0, "b": -1, "c": 1}
     assert len(labels) == 5

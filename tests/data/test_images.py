@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfk.data import catalog, images
+from dfk.data import catalog, images, splits
 from dfk.data.catalog import DataError
 from tests.datasets import COUNTS, save, write_csv, write_folders, write_kaggle
 
@@ -53,7 +53,7 @@ def test_pixels_are_those_of_the_files_in_their_order(kaggle):
     assert {name: len(split.images) for name, split in data.splits.items()} == COUNTS
     for split in data.splits.values():
         _check_pixels(split)
-    for split in catalog.set_aside(catalog.limit(data, 20)).splits.values():
+    for split in splits.set_aside(splits.limit(data, 20)).splits.values():
         _check_pixels(split)
 
 
