@@ -106,6 +106,7 @@ ELSEWHERE = {
     "config/flag_files": "config/test_parsing",
     "config/knobs": "config/test_groups",
     "config/options": "config/test_groups",
+    "data/audit_warnings": "data/test_audit",
     "data/batch_order": "data/test_pipeline",
     "data/leakage": "data/test_audit",
     "data/limits": "inference/test_classifier",

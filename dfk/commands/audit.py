@@ -1,9 +1,11 @@
 """Tells what in a data set will fool a classifier: before training, without a model.
 
-Formats, sizes, modes and byte counts per class; images that occur twice or look alike, above all
-across splits; files that cannot be decoded; unbalanced classes; and a leakage probe: how well the
-files' metadata alone predict the label. With --group_by also groups (of one prompt, video or scene)
-that lie in several splits. Exit code 1 if files cannot be read.
+Formats, sizes, modes, byte counts, JPEG settings and the names of metadata per class, and which
+images were once a JPEG, whatever they are now; images that occur twice or look alike, above all
+across splits; files that cannot be decoded; unbalanced classes; and a leakage probe: how well all
+this predicts the label without the picture, which class gives itself away, and the command that
+mends it (`dfk prepare`). With --group_by also groups (of one prompt, video or scene) that lie in
+several splits. Exit code 1 if files cannot be read.
 
 Examples:
   dfk audit demo
@@ -75,6 +77,9 @@ def _text(findings: dict) -> str:
             f"  formats {_counts(row['formats'])}; modes {_counts(row['modes'])}",
             f"  sizes   {_counts(row['sizes'])}",
             f"  bytes   {size['min']} to {size['max']}, median {size['median']}",
+            *([f"  JPEG    quality {_counts(row['jpeg'])}"] if row["jpeg"] else []),
+            *([f"  beside  {_counts(row['metadata'])}"] if row["metadata"] else []),
+            f"  pixels  {row['once_jpeg']['images']} of {row['images']} were once a JPEG",
         ]
     for kind, title in (("duplicates", "same pixels"), ("near_duplicates", "look alike")):
         pairs = findings[kind]
@@ -91,10 +96,13 @@ def _text(findings: dict) -> str:
 def _leakage(probe: dict) -> list[str]:
     low, high = probe["accuracy_ci95"]
     alone = ", ".join(f"{name} {value:.1%}" for name, value in probe["alone"].items())
+    recall = sorted(probe["recall"].items(), key=lambda item: -item[1])
     return [
-        f"leakage probe: metadata alone predict {probe['accuracy']:.1%} of the labels "
+        f"leakage probe: without the picture {probe['accuracy']:.1%} of the labels are predicted "
         f"(95 % interval {low:.1%} to {high:.1%}; chance {probe['chance']:.1%})",
         f"  by one kind: {alone}",
+        f"  of a class:  {', '.join(f'{name} {value:.1%}' for name, value in recall)}",
+        f"  given away:  {', '.join(probe['given_away']) or 'no class'}",
     ]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +16,12 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from dfk.data import catalog, decode, leakage, splits
+from dfk.data import audit_warnings, catalog, file_traces, jpeg_grid, leakage, splits
 from dfk.data.catalog import DataError, Problem
+from dfk.data.file_traces import Traces
+from dfk.data.jpeg_grid import Grid
+from dfk.data.limits import Limits
+from dfk.data.pixels import pixels_of
 from dfk.data.sources import text
 from dfk.system import hardware
 
@@ -26,22 +30,25 @@ from dfk.system import hardware
 # each side at most 6 in 86 % of them; of their 780,625 pairs, none differed in 8 or less.
 _NEAR = 6
 _LISTED = 1000  # Pairs and files that are named; all are counted.
+_SHOWN = 10  # Formats, sizes, names of a class
 _BLOCK = 2**11
-_IMBALANCE = 2.0  # The largest class to the smallest, from which on it is worth a word
+# Of memory for each pixel: decoded, hashed, and in Pillow's colours
+_BYTES_PER_PIXEL = 16
+_CUT = 0.05  # The share of a class that may be smaller than the crop that is proposed
 
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """One image of a data set: where it is, and what can be told without looking at it."""
+    """One image of a data set: where it is, and what it tells besides its picture."""
 
     split: str
     path: str
     label: str
     bytes: int = 0
-    format: str = ""
-    mode: str = ""
     width: int = 0
     height: int = 0
+    traces: Traces = Traces()  # noqa: RUF009 -- nobody changes them
+    grid: Grid = Grid()  # noqa: RUF009
     digest: bytes = b""
     hash: int = 0
     error: str = ""
@@ -62,35 +69,42 @@ def audit(
 
     Returns:
         What JSON can hold: `data_dir`; `images`, counts by split and class; `classes`, rows with
-        the formats, sizes, modes and byte counts of each; `unreadable` and `problems`, with
+        the formats, sizes, modes and byte counts of each, the settings of its JPEGs (quality by
+        their tables, subsampling), the names of its metadata, and how many images were
+        `once_jpeg`, whatever they are now (`jpeg_grid`); `unreadable` and `problems`, with
         place and reason; `duplicates` (the same pixels) and `near_duplicates`, each with counts
         `within` and `across` splits, how many have `other_labels`, and up to 1,000 `pairs`,
         those across splits first; `leakage` as `leakage.probe` gives it, None if it cannot be
-        probed; `groups`, those that lie in two splits, as `splits.Overlap` has them; and
-        `warnings`, sentences.
+        probed; `groups`, those that lie in two splits, as `splits.Overlap` has them; `mend`, the
+        command that saves all images alike; and `warnings`, sentences.
 
     Raises:
         DataError: if there is no data set, or no image of it can be read.
         UsageError: as `catalog.read`.
     """
     data = catalog.read(data_dir, group_by)
-    files = list(progress(_files(data)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # Of damaged metadata
+        files = list(progress(_files(data)))
     readable = [file for file in files if not file.error]
     if not readable:
         raise DataError([*data.problems, *(Problem(f.path, f.error) for f in files)])
+    place = text(os.fspath(data_dir))
+    classes = [_profile(name, readable) for name in _labels(readable)]
     overlaps = splits.overlaps(data.splits)
     findings = {
-        "data_dir": text(os.fspath(data_dir)),
+        "data_dir": place,
         "images": _counts(files, data.class_names),
-        "classes": [_profile(name, readable) for name in _labels(readable)],
+        "classes": classes,
         "unreadable": [{"path": f.path, "reason": f.error} for f in files if f.error],
         "problems": [text(str(problem)) for problem in data.problems],
         "duplicates": _pairs(readable, _same(readable)),
         "near_duplicates": _pairs(readable, _near(readable)),
         "leakage": leakage.probe([file for file in readable if file.label]),
         "groups": [overlap._asdict() for overlap in overlaps],
+        "mend": audit_warnings.mend(place, classes, _common_side(readable)),
     }
-    return findings | {"warnings": _warnings(findings) + list(map(str, overlaps))}
+    return findings | {"warnings": audit_warnings.of(findings) + list(map(str, overlaps))}
 
 
 def _files(data: catalog.Catalog) -> Iterable[File]:
@@ -110,19 +124,16 @@ def _look(split: str, path: Path, label: str) -> File:
         data = path.read_bytes()
     except OSError as error:
         return dataclasses.replace(file, error=f"cannot be read: {error.strerror}")
-    try:
-        pixels = decode.decode(data).numpy()
-    except decode.FAILURES:
-        return dataclasses.replace(file, bytes=len(data), error=decode.reason(data))
-    with Image.open(io.BytesIO(data)) as header:
-        kind, mode = header.format or "", header.mode
+    pixels = pixels_of(data, limits=Limits(bytes_per_pixel=_BYTES_PER_PIXEL * hardware.cores()))
+    if isinstance(pixels, str):
+        return dataclasses.replace(file, bytes=len(data), error=pixels)
     return dataclasses.replace(
         file,
         bytes=len(data),
-        format=kind,
-        mode=mode,
         height=pixels.shape[0],
         width=pixels.shape[1],
+        traces=file_traces.read(data),
+        grid=jpeg_grid.find(pixels),
         digest=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(),
         hash=int(str(imagehash.phash(Image.fromarray(pixels))), 16),
     )
@@ -145,20 +156,40 @@ def _labels(files: Sequence[File]) -> list[str]:
 
 
 def _profile(label: str, files: Sequence[File]) -> dict[str, Any]:
-    """Formats, sizes, modes and bytes of a class, of all splits."""
+    """What the files of a class have beside pictures, of all splits."""
     mine = [file for file in files if file.label == label]
     sizes = np.array([file.bytes for file in mine])
+    once_jpeg = sum(file.grid.found for file in mine)
     return {
         "class": label,
         "images": len(mine),
-        "formats": dict(Counter(file.format for file in mine).most_common()),
-        "sizes": dict(Counter(f"{file.width}x{file.height}" for file in mine).most_common(10)),
-        "modes": dict(Counter(file.mode for file in mine).most_common()),
+        "formats": _most_frequent(file.traces.format for file in mine),
+        "sizes": _most_frequent(f"{file.width}x{file.height}" for file in mine),
+        "modes": _most_frequent(file.traces.mode for file in mine),
+        "jpeg": _most_frequent(file.traces.jpeg for file in mine if file.traces.jpeg),
+        "metadata": _most_frequent(name for file in mine for name in file.traces.metadata),
+        "once_jpeg": {
+            "images": once_jpeg,
+            "share": once_jpeg / len(mine),
+            "median_vote": float(np.median([file.grid.share for file in mine])),
+        },
         "bytes": {
             name: int(np.percentile(sizes, q))
             for name, q in (("min", 0), ("median", 50), ("max", 100))
         },
     }
+
+
+def _most_frequent(names: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(names).most_common(_SHOWN))
+
+
+def _common_side(files: Sequence[File]) -> int:
+    """Pixels that nearly all images of each class have in height and width."""
+    sides: dict[str, list[int]] = {}
+    for file in files:
+        sides.setdefault(file.label, []).append(min(file.height, file.width))
+    return int(min(np.percentile(each, 100 * _CUT, method="lower") for each in sides.values()))
 
 
 def _same(files: Sequence[File]) -> list[tuple[int, int]]:
@@ -192,36 +223,3 @@ def _pairs(files: Sequence[File], pairs: Sequence[tuple[int, int]]) -> dict[str,
         "other_labels": sum(len(pair) > 1 for pair in labels),
         "pairs": [[files[i].path, files[j].path] for i, j in (across + within)[:_LISTED]],
     }
-
-
-def _warnings(findings: dict[str, Any]) -> list[str]:
-    warnings = []
-    bad = len(findings["unreadable"])
-    if bad or findings["problems"]:
-        warnings.append(
-            f"{bad} files cannot be decoded, {len(findings['problems'])} other problems."
-        )
-    for split, counts in findings["images"].items():
-        classes = [count for name, count in counts.items() if name]
-        if split != "test" and classes and max(classes) > _IMBALANCE * min(classes):
-            warnings.append(
-                f"The classes of {split} are unbalanced: {min(classes)} to {max(classes)} images."
-            )
-    for kind, what in (("duplicates", "have the same pixels"), ("near_duplicates", "look alike")):
-        if findings[kind]["across"]:
-            warnings.append(
-                f"{findings[kind]['across']} pairs of images in different splits {what}: scores on "
-                "them tell nothing of new images."
-            )
-        if findings[kind]["other_labels"]:
-            warnings.append(
-                f"{findings[kind]['other_labels']} pairs that {what} have different labels."
-            )
-    probe = findings["leakage"]
-    if probe and probe["leaks"]:
-        warnings.append(
-            f"The files' metadata alone tell the label in {probe['accuracy']:.1%} of the images "
-            f"(chance: {probe['chance']:.1%}): a classifier may learn them instead of the images. "
-            "Save all images alike: same size, same format, same settings."
-        )
-    return warnings

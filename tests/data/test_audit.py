@@ -1,5 +1,6 @@
 """An audit finds what was planted, and nothing in a clean set."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,8 +12,12 @@ from dfk import cli
 from dfk.data import audit as module
 from dfk.data.audit import File, audit
 from dfk.data.catalog import DataError
+from dfk.data.file_traces import Traces
+from dfk.data.jpeg_grid import Grid
 from dfk.data.leakage import probe
+from dfk.evaluation import degrade
 from tests.datasets import write_folders, write_kaggle
+from tests.pictures import noise
 
 CLASSES = ("gan", "vae")
 
@@ -103,6 +108,7 @@ def test_what_cannot_be_decoded_and_what_is_unbalanced(clean):
         ("dimensions", {"size": 40}),
         ("mode", {"mode": "RGBA"}),
         ("bytes", {"compress_level": 0}),
+        ("metadata", {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}),
     ],
 )
 def test_the_probe_finds_what_tells_the_classes_apart(kind, options, tmp_path):
@@ -114,25 +120,83 @@ def test_the_probe_finds_what_tells_the_classes_apart(kind, options, tmp_path):
             with Image.open(path) as image:
                 converted = image.convert(mode)
             converted.save(path)
-    found = audit(tmp_path)["leakage"]
+    audited = audit(tmp_path)
+    found, (warning,) = audited["leakage"], audited["warnings"]
+    assert ("bytes of a file alone" in warning) == (kind == "bytes")
     assert found["leaks"] and found["alone"][kind] > 0.95 and found["accuracy"] > 0.95
     assert found["chance"] == 0.5 and found["accuracy_ci95"][0] > 0.8
+    assert found["given_away"] == ["gan", "vae"] and min(found["recall"].values()) > 0.9
 
 
 def test_metadata_that_tell_nothing_are_no_leak():
     rng = np.random.default_rng(0)
     sizes = rng.integers(1000, 2000, 200)
     files = [
-        File("train", "", "ab"[i % 2], int(size), "PNG", "RGB", 8, 8)
+        File("train", "", "ab"[i % 2], int(size), 8, 8, Traces("PNG", "RGB"))
         for i, size in enumerate(sizes)
     ]
     found = probe(files)
     assert not found["leaks"] and 0.35 < found["accuracy"] < 0.65
-    assert found["alone"]["format"] == found["chance"] == 0.5
+    assert found["alone"]["format"] == found["chance"] == 0.5 and found["given_away"] == []
+
+
+def test_one_class_of_many_that_gives_itself_away_is_a_leak():
+    files = [
+        File("train", "", "abcdefghij"[i % 10], 1000, 8, 8, Traces("PNG", "RGB"))
+        for i in range(200)
+    ]
+    files = [dataclasses.replace(x, grid=Grid(1.0, x.label == "c")) for x in files]
+    found = probe(files)
+    assert found["accuracy_ci95"][0] < found["chance"] + 0.1  # Hardly more than chance in all
+    assert found["given_away"] == ["c"] and found["leaks"] and found["recall"]["c"] == 1
+    assert found["alone"]["pixels' grid"] > found["alone"]["metadata"] == found["chance"]
+
+
+def _textures(folder, *, once=(), crop=(0, 0), **options):
+    """24 textures of each class; those of `once` have been a JPEG of quality 90, `crop`ped then."""
+    for i in range(48):
+        name = CLASSES[i % 2]
+        image = noise(64, 64, i)
+        if name in once:
+            image = degrade.jpeg(image, 90)[crop[0] :, crop[1] :]
+        image = Image.fromarray(image).crop((0, 0, 56, 56))
+        path = folder / "train" / name / f"{i}.{options.get('format', 'png')}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, **options)
+    return folder
+
+
+def test_a_png_tells_that_it_was_once_a_jpeg_also_off_its_grid(tmp_path):
+    for crop in ((0, 0), (3, 5)):
+        found = audit(_textures(tmp_path / f"{crop[0]} of it", once=["vae"], crop=crop))
+        gan, vae = (row["once_jpeg"] for row in found["classes"])
+        assert (gan["images"], vae["share"]) == (0, 1.0)
+        assert gan["median_vote"] < 0.1 < 0.8 < vae["median_vote"]
+        assert found["leakage"]["alone"]["pixels' grid"] == 1
+        (warning,) = found["warnings"]
+        assert "100% of the images of vae were once a JPEG, 0% of those of gan" in warning
+        place = tmp_path / f"{crop[0]} of it"
+        command = f"dfk prepare '{place}' '{place}-prepared' --format=jpeg:90"
+        assert found["mend"] == command and warning.endswith(command)
+
+
+def test_what_is_saved_alike_as_jpeg_has_no_warning(tmp_path):
+    options = {"format": "jpeg", "quality": 90}
+    found = audit(_textures(tmp_path, once=["vae"], **options))
+    assert found["warnings"] == []
+    assert [row["jpeg"] for row in found["classes"]] == [{"90 4:2:0": 24}] * 2
+    assert [row["metadata"] for row in found["classes"]] == [{"jfif": 24}] * 2
+
+
+def test_the_command_that_mends_crops_to_what_nearly_all_have(tmp_path):
+    for i in range(40):
+        _noise(tmp_path / "train" / CLASSES[i % 2] / f"{i}.png", i, 44 + i % 2 * 20)
+    _noise(tmp_path / "train" / "gan" / "tiny.png", 99, 9)  # One of 21
+    assert audit(tmp_path)["mend"].endswith("-prepared --crop=40 --format=png")
 
 
 def test_too_little_to_probe():
-    files = [File("train", "", label, 1, "PNG", "RGB", 1, 1) for label in "aab"]
+    files = [File("train", "", label, 1, 1, 1, Traces("PNG", "RGB")) for label in "aab"]
     assert probe(files) is None and probe(files[:2]) is None and probe([]) is None
 
 
@@ -181,6 +245,6 @@ def test_the_command_writes_over_its_own_files_only(folders, tmp_path, capsys):
 
 def test_groups_across_splits_are_counted(kaggle):
     findings = audit(kaggle, group_by=r"(\d)$")
-    assert [g["splits"] for g in findings["groups"]][0] == ("train", "validation")
+    assert findings["groups"][0]["splits"] == ("train", "validation")
     assert any("both train and validation: 10" in warning for warning in findings["warnings"])
     assert audit(kaggle)["groups"] == []
