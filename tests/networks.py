@@ -10,10 +10,11 @@ CLASSES = ("cat", "dog", "übung")
 _VGG16 = keras.applications.VGG16
 
 
-def save_tiny(path, class_names, seed):
+def save_tiny(path, class_names, seed, trained_on=None):
     """Saves the smallest classifier of 16 x 16 pixels that there is, with fresh weights."""
     shape = {"classes": len(class_names), "filters": (4,), "dropout": (0,)}
     model = models.DeepFakeNet(class_names=class_names, input_shape=(16, 16, 3), seed=seed, **shape)
+    models.set_trained_on(model, trained_on)
     model.save(path)
     return str(path)
 

@@ -126,7 +126,6 @@ ELSEWHERE = {
     "inference/on_ray/scoring": "commands/test_predict_ray",
     "model_files/archives": "model_files/test_keras_files",
     "model_files/bounds": "model_files/test_keras_files",
-    "model_files/facts": "model_files/test_saved_models",
     "model_files/hdf5": "model_files/test_keras_files",
     "model_files/keras_config": "model_files/test_keras_files",
     "model_files/operations": "model_files/test_saved_models",

@@ -7,7 +7,8 @@ labels may mean one class. Images that cannot be read are named and left out; th
 --robustness scores the images again as JPEG, WebP, resized, blurred, noisy, cropped, brighter and
 darker, and passed on in social networks, each in several severities.
 
-With --output_dir, metrics.json, predictions.csv and report.html are written there.
+With --output_dir, metrics.json, predictions.csv and report.html are written there. The last column
+of predictions.csv is what there is to doubt of each answer, as `dfk predict` has it.
 
 Examples:
   dfk evaluate runs/ensemble --data_dir=demo
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
 
     from dfk import inference
     from dfk.data.catalog import describe
+    from dfk.inference.doubts import Count
     from dfk.reports import labelled, robustness, scored
     from dfk.system.progress import Bar
 
@@ -45,7 +47,7 @@ def main(arguments: list[str]) -> int:
     names = classifier.class_names
     name, split, missing = labelled.read(options.data_dir, options.split, names, options.class_map)
     bar = functools.partial(Bar, desc=name, unit=" images", total=len(split))
-    split, probabilities, unreadable = labelled.score(classifier, split, progress=bar)
+    split, probabilities, doubtful, unreadable = labelled.score(classifier, split, progress=bar)
     result = scored.measure(
         split,
         probabilities,
@@ -58,12 +60,18 @@ def main(arguments: list[str]) -> int:
         thresholds=classifier.thresholds,
     )
     result["model_path"] = options.model
+    count = Count()
+    for doubt in doubtful:
+        count.add(doubt)
+    result["doubts"] = dict(count.of.most_common())
     if options.robustness:
         bar = functools.partial(Bar, desc="robustness", unit=" images")
         result |= robustness.measure(classifier, split, probabilities, progress=bar)
     if options.output_dir:
-        _write(options, classifier, result, split, probabilities)
+        _write(options, classifier, result, split, probabilities, doubtful)
     print(json.dumps(result, indent=2) if options.format == "json" else _text(result))
+    if str(count):
+        print(printable(f"dfk: {count}"), file=sys.stderr)
     problems = [*missing, *unreadable]
     if problems:
         print(f"dfk: left out {len(problems)} images:\n{describe(problems)}", file=sys.stderr)
@@ -91,7 +99,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _write(options: argparse.Namespace, classifier, result: dict, split, probabilities) -> None:
+def _write(
+    options: argparse.Namespace, classifier, result: dict, split, probabilities, doubts
+) -> None:
     from dfk import runs
     from dfk.reports import scored
 
@@ -102,6 +112,7 @@ def _write(options: argparse.Namespace, classifier, result: dict, split, probabi
         split,
         probabilities,
         result,
+        doubts,
         title=f"{result['experiment']} on {options.data_dir}",
         history=[],
         config={name: value for name, value in vars(options).items() if value},

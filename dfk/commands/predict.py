@@ -15,6 +15,10 @@ folders (searched to the bottom, image suffixes in any case), CSVs with a column
 CSV's folder) or `image_id` (NAME/<image_id>.png beside NAME.csv), or -, which reads an image or a
 list of paths from stdin.
 
+The column `doubt` says what of an image is unlike all that the model was trained on (size, format),
+and where the logits stand out too little (unknown) or no class is likely (empty set). It changes no
+label.
+
 Every image gets one row. Of one that cannot be read the row says why, and the exit code is 1.
 --output is continued where an earlier call, even one that was killed, had got to.
 
@@ -167,24 +171,25 @@ def _score_on_ray(options: argparse.Namespace) -> int:
             batch_size=options.batch_size,
             **_asked(options),
         )
-    print(printable(f"{outcome.rows} rows in {options.output}"))
+    print(printable(f"{outcome.count.images} rows in {options.output}"))
     for example in outcome.examples:
         print(printable(f"dfk: {example}"), file=sys.stderr)
-    return _summary({"all": outcome.rows, "bad": outcome.bad}, options)
+    return _summary(outcome.count, options)
 
 
 def _score(predict, form, options, write: Callable[[str], None], file=None) -> int:
     """Writes a row per image as `predict`, from images to batches, answers; the exit code."""
     from dfk.data import sources
     from dfk.inference.continued_file import without
+    from dfk.inference.doubts import Count
     from dfk.system.progress import Bar
 
-    counts = {"all": 0, "bad": 0}
+    count = Count()
     names: list[str] = []
 
     def images() -> Iterator:
         given = sources.find(options.images)
-        for source in without(given, _counted(file.rows(), counts)) if file else given:
+        for source in without(given, _counted(file.rows(), count)) if file else given:
             names.append(source.name if file else shown(source.name, sys.stdout))
             yield source.image
 
@@ -194,10 +199,10 @@ def _score(predict, form, options, write: Callable[[str], None], file=None) -> i
         for batch in predict(images()):
             write("".join(form.line(*row) for row in zip(names, batch, strict=False)))
             del names[: len(batch)]
-            counts["all"] += len(batch)
-            counts["bad"] += sum(bool(prediction.error) for prediction in batch)
+            for prediction in batch:
+                count.see(prediction.error, prediction.doubt)
             bar.update(len(batch))
-    return _summary(counts, options)
+    return _summary(count, options)
 
 
 def _asked(options: argparse.Namespace) -> dict:
@@ -205,10 +210,9 @@ def _asked(options: argparse.Namespace) -> dict:
     return {name: getattr(options, name) for name in ("coverage", "min_confidence", "unknown")}
 
 
-def _counted(rows: Iterator, counts: dict[str, int]) -> Iterator:
+def _counted(rows: Iterator, count) -> Iterator:
     for row in rows:
-        counts["all"] += 1
-        counts["bad"] += bool(row.prediction.error)
+        count.see(row.prediction.error, row.prediction.doubt)
         yield row
 
 
@@ -235,10 +239,12 @@ def _count_in_background(arguments: list[str], bar) -> None:
     threading.Thread(target=count, daemon=True).start()
 
 
-def _summary(counts: dict[str, int], options: argparse.Namespace) -> int:
-    if not counts["all"]:
+def _summary(count, options: argparse.Namespace) -> int:
+    if not count.images:
         raise DfkError(f"there is no image in {', '.join(options.images)}")
-    if counts["bad"]:
-        message = f"{counts['bad']} of {counts['all']} images could not be read; their rows say why"
+    if str(count):
+        print(printable(f"dfk: {count}"), file=sys.stderr)
+    if count.unread:
+        message = f"{count.unread} of {count.images} images could not be read; their rows say why"
         print(f"dfk: {message}", file=sys.stderr)
-    return 1 if counts["bad"] else 0
+    return 1 if count.unread else 0

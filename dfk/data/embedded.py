@@ -11,6 +11,7 @@ works. An accuracy on it says nothing about real generators.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,11 @@ def write_demo(
         reason = f"cannot write the demo images ({error.strerror or error}); set XDG_CACHE_HOME"
         raise OSError(error.errno, f"{reason} to a folder that can be written", cache) from error
     return folder
+
+
+def holds(path: str | Path) -> bool:
+    """Whether an image lies in such a folder, by the folder's name."""
+    return any(re.fullmatch(r"demo-v\d+(-\d+){3}", part) for part in Path(path).parts)
 
 
 def _complete(folder: Path) -> bool:

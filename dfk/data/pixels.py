@@ -5,18 +5,35 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from dfk.data import decode
 from dfk.data.limits import Limits
 from dfk.data.sources import Unreadable
+from dfk.data.trained_on import format_of
 
 # A path, the bytes of an image file, pixels uint8 [H, W, 3], or why there is none of these
 Image = str | os.PathLike | bytes | np.ndarray | Unreadable
 
 # No image within the limit of pixels is larger; what is, is not worth reading.
 _MAX_FILE_BYTES = 2**30
+
+
+class Origin(NamedTuple):
+    """What an image was before it was resized: its size, and its file if it came in one.
+
+    Attributes:
+        height, width: in pixels.
+        format: one of `dfk.data.trained_on.FORMATS`; "" of pixels.
+        path: of the file; "" of others.
+    """
+
+    height: int
+    width: int
+    format: str = ""
+    path: str = ""
 
 
 def pixels_of(
@@ -28,27 +45,42 @@ def pixels_of(
 
     What is beyond the `limits` is refused by its header.
     """
+    return with_origin(image, resize, limits)[0]
+
+
+def with_origin(
+    image: Image,
+    resize: Callable[[np.ndarray], np.ndarray] | None = None,
+    limits: Limits = Limits(),  # noqa: B008 -- nobody changes it
+) -> tuple[np.ndarray, Origin] | tuple[str, None]:
+    """As `pixels_of`, with what the image was; None where that cannot be told."""
+    path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
+    pixels, form = _decoded(image, limits)
+    if isinstance(pixels, str):
+        return pixels, None
+    if error := limits.refusal(*pixels.shape[:2]):
+        return error, None
+    origin = Origin(*pixels.shape[:2], form, path)
+    return resize(pixels) if resize else pixels, origin
+
+
+def _decoded(image: Image, limits: Limits) -> tuple[np.ndarray | str, str]:
+    """Pixels, or why there are none, and the format of the file."""
     if isinstance(image, Unreadable):
-        return str(image)
+        return str(image), ""
     if isinstance(image, np.ndarray):
-        error = _fault(image) or limits.refusal(*image.shape[:2])
-        if error:
-            return error
-    else:
-        try:
-            data = image if isinstance(image, bytes) else _read(image)
-        except (OSError, ValueError) as error:
-            # A path that holds a null byte is a ValueError.
-            return f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        try:
-            image = decode.decode(data, limits.most_pixels()).numpy()
-        except decode.FAILURES:
-            return _refusal(data, limits) or "could not be decoded at first, try again"
-        except MemoryError:
-            return "there is not enough memory to decode it"
-        if error := limits.refusal(*image.shape[:2]):
-            return error
-    return resize(image) if resize else image
+        return _fault(image) or image, ""
+    try:
+        data = image if isinstance(image, bytes) else _read(image)
+    except (OSError, ValueError) as error:
+        # A path that holds a null byte is a ValueError.
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}", ""
+    try:
+        return decode.decode(data, limits.most_pixels()).numpy(), format_of(data)
+    except decode.FAILURES:
+        return _refusal(data, limits) or "could not be decoded at first, try again", ""
+    except MemoryError:
+        return "there is not enough memory to decode it", ""
 
 
 def _read(path: str | os.PathLike) -> bytes:

@@ -78,6 +78,7 @@ def describe(name: str, model: keras.Model, dense: Dense, max_pixels: int) -> di
         "bytes_per_pixel": round(dense.bytes_per_pixel),
         "temperature": head.temperature,
         "thresholds": head.thresholds,
+        "trained_on": head.trained_on,
         "signatures": {BYTES: "image_bytes", IMAGES: "images"},
     }
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
-from dfk.inference.cells import Cells, Number, NumberPerClass, OneClass, SeveralClasses
+from dfk.inference.cells import Cells, Number, NumberPerClass, OneClass, SeveralClasses, Text
 from dfk.inference.classifier import Classifier, Prediction
-from dfk.runs.columns import CONFIDENCE, ERROR, LABEL, PATH, SET, unlike
+from dfk.runs.columns import CONFIDENCE, DOUBT, ERROR, LABEL, PATH, SET, unlike
 
 # From probabilities float32 [C]: to the label, as `Classifier.label_of`, and to the classes of a
 # set, as `Classifier.prediction_set`.
@@ -29,12 +29,12 @@ PROBABILITIES = "probabilities"  # In JSON alone; elsewhere each class has a col
 
 
 class Column(NamedTuple):
-    """A column, or one for each class, between the path of an image and its error.
+    """A column, or one for each class, after the path of an image.
 
     Attributes:
         name: as JSON has it.
         cells: what it holds.
-        of: from a `Prediction` without an error to the value.
+        of: from a `Prediction` to the value; of one with an error, only the error has a value.
         is_asked: whether this call has the column.
     """
 
@@ -52,11 +52,13 @@ class Row(NamedTuple):
 
 
 def _columns(class_names: Sequence[str], set_of: SetOf | None) -> list[Column]:
-    """All columns that there may be between path and error, in their order."""
+    """All columns that there may be after the path, in their order."""
     return [
         Column(LABEL, OneClass(class_names), lambda answer: answer.label),
         Column(CONFIDENCE, Number(), lambda answer: answer.probabilities.max()),
         Column(PROBABILITIES, NumberPerClass(class_names), lambda answer: answer.probabilities),
+        Column(ERROR, Text(), lambda answer: answer.error),
+        Column(DOUBT, Text(), lambda answer: answer.doubt),
         Column(
             SET,
             SeveralClasses(class_names),
@@ -70,10 +72,10 @@ class Answers:
     """The columns of a model's answers, with the options of one call.
 
     Attributes:
-        columns: those of this call, in their order; an image without an answer has none of them.
+        columns: those of this call, in their order; an image without an answer has the error alone.
         labelling: the options of `Classifier.predict` that give such answers.
-        kinds: the kind of each cell between path and error.
-        heads: what stands above the cells: `path`, those of the columns, `error`.
+        kinds: the kind of each cell after the path.
+        heads: what stands above the cells: `path`, and those of the columns.
         unlike_heads: the same, each once: classes of older models may be called like columns.
     """
 
@@ -98,34 +100,49 @@ class Answers:
         self._classes, self._label_of = len(class_names), label_of
         self.heads = self._heads(class_names)
         fixed = [column.name for column in columns if column.name != PROBABILITIES]
-        self.unlike_heads = self._heads(unlike(class_names, [PATH, *fixed, ERROR]))
+        self.unlike_heads = self._heads(unlike(class_names, [PATH, *fixed]))
 
     def _heads(self, class_names: Sequence[str]) -> list[str]:
         heads = [
             class_names if column.name == PROBABILITIES else column.cells.heads(column.name)
             for column in self.columns
         ]
-        return [PATH, *(head for some in heads for head in some), ERROR]
+        return [PATH, *(head for some in heads for head in some)]
+
+    def values(self, prediction: Prediction) -> list[Any]:
+        """The value of each column; of an image without an answer, None of all but the error."""
+        if prediction.error:
+            return [prediction.error if c.name == ERROR else None for c in self.columns]
+        return [column.of(prediction) for column in self.columns]
 
     def flat(self, prediction: Prediction) -> list[Any]:
-        """The cells between path and error: texts and float32; all None without an answer."""
-        if prediction.error:
-            return [None] * len(self.kinds)
-        return [cell for c in self.columns for cell in c.cells.flat(c.of(prediction))]
+        """The cells after the path: texts and float32; None where there is no value."""
+        pairs = zip(self.columns, self.values(prediction), strict=True)
+        return [
+            cell
+            for column, value in pairs
+            for cell in (
+                column.cells.flat(value)
+                if value is not None
+                else [None] * len(column.cells.heads(column.name))
+            )
+        ]
 
-    def row(self, path: str, values: Sequence[Any], error: str) -> Row:
+    def row(self, path: str, values: Sequence[Any]) -> Row:
         """The row that holds what was read, if a model with these options can have written it.
 
         Args:
-            values: of the columns; of no interest beside an `error`.
+            values: of the columns, as `values` gives them.
 
         Raises:
             ValueError: if they contradict each other.
             UsageError: if the label is one that other options, or another model, give.
         """
-        if error:
-            return Row(path, Prediction("", 0.0, np.zeros(self._classes, np.float32), error))
         read = dict(zip([column.name for column in self.columns], values, strict=True))
+        if any((read[name] is None) != bool(read[ERROR]) for name in read if name != ERROR):
+            raise ValueError("a row has an answer and an error, or neither")
+        if read[ERROR]:
+            return Row(path, Prediction("", 0.0, np.zeros(self._classes, np.float32), read[ERROR]))
         prediction = Prediction(**{k: v for k, v in read.items() if k in Prediction._fields})
         for column in self.columns:
             if not column.cells.agree(read[column.name], column.of(prediction)):
@@ -153,21 +170,26 @@ def answers_of(
     Raises:
         UsageError: if the model has no thresholds for it, or a class `unknown`.
     """
+    bounds = classifier.bounds(min_confidence, unknown)
     labelling = {"min_confidence": min_confidence, "unknown": unknown}
-    bounds = classifier.bounds(**labelling)
     set_of = None
     if coverage is not None:
         classifier.threshold(conformal.set_name(coverage))
         set_of = functools.partial(classifier.prediction_set, coverage=coverage)
+        labelling["coverage"] = coverage
     label_of = functools.partial(classifier.label_of, bounds=bounds)
     return Answers(classifier.class_names, label_of, set_of, labelling)
 
 
 def another_model(row: Row, now: Prediction) -> UsageError:
     """Says that a model, or these options, answer otherwise than a row does that is there."""
-    before = row.prediction
     return UsageError(
         "the rows that are there were written by another model or --min_confidence (or "
-        f"--unknown): {row.path} was {before.label} ({before.confidence:.3f}), is now "
-        f"{now.label or now.error} ({now.confidence:.3f}). Choose another --output."
+        f"--unknown): {row.path} was {_told(row.prediction)}, is now {_told(now)}. Choose another "
+        "--output."
     )
+
+
+def _told(prediction: Prediction) -> str:
+    label, confidence, _, error, doubt = prediction
+    return f"{label or error} ({confidence:.3f})" + (f", in doubt: {doubt}" if doubt else "")

@@ -14,7 +14,7 @@ from dfk.text import printable
 # How far a model may be from its own earlier answer, which other batches computed.
 SAME = 1e-3
 _NUMBER = ">{}.3f"
-# Characters that a table keeps for several classes; a longer text pushes the path aside.
+# Characters that a table keeps for a text; a longer one pushes the path aside.
 _WIDEST = 24
 
 
@@ -58,6 +58,18 @@ class Cells:
     def agree(self, value: Any, expected: Any) -> bool:
         """Whether a value that was read is another one."""
         return np.array_equal(value, expected)
+
+
+class Text(Cells):
+    """A text of any kind, perhaps empty."""
+
+    def specs(self, name: str) -> list[str]:
+        return [f"<{_WIDEST}"]
+
+    def read_json(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError("a row has no text")
+        return value
 
 
 class OneClass(Cells):

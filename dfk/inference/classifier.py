@@ -8,7 +8,9 @@ an error of its own and does not disturb the others.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +20,16 @@ import tensorflow as tf
 
 from dfk import runs
 from dfk.data.limits import Limits
-from dfk.data.pixels import Image, pixels_of
+from dfk.data.pixels import Image, Origin, with_origin
+from dfk.data.trained_on import TrainedOn
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
+from dfk.inference import doubts
 from dfk.inference.batching import by_size, in_threads, windows
 from dfk.runs.columns import UNKNOWN
 
 BATCH_SIZE = 32
+COVERAGE = 0.95  # Of the sets that are meant where none is named
 
 
 class Prediction(NamedTuple):
@@ -36,12 +41,15 @@ class Prediction(NamedTuple):
         confidence: the largest probability, 0..1; 0 for an image that cannot be read.
         probabilities: float32 [C], in the order of `Classifier.class_names`, calibrated.
         error: why the image cannot be read; "" if it can.
+        doubt: what there is to doubt of the answer, as `dfk.inference.doubts` has it, with "; "
+            between several; "" where there is nothing.
     """
 
     label: str
     confidence: float
     probabilities: np.ndarray
     error: str = ""
+    doubt: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,6 +70,7 @@ class Classifier:
         temperature: what the logits are divided by, fitted on the holdout; None for a SavedModel.
         model: the `keras.Model` or `dfk.models.SVM`; None for a SavedModel.
         limits: what an image may be.
+        trained_on: a record of `dfk.data.trained_on`; None of older models.
     """
 
     path: Path
@@ -74,6 +83,7 @@ class Classifier:
     temperature: float | None = None
     model: Any = None
     limits: Limits = Limits()  # noqa: RUF009 -- nobody changes it
+    trained_on: TrainedOn | None = None
 
     @property
     def run_dir(self) -> Path:
@@ -99,7 +109,7 @@ class Classifier:
             )
         return self.thresholds[name]
 
-    def prediction_set(self, probabilities: np.ndarray, coverage: float = 0.95) -> list[str]:
+    def prediction_set(self, probabilities: np.ndarray, coverage: float = COVERAGE) -> list[str]:
         """The classes among which the true one is with a probability of 0.9, 0.95 or 0.99.
 
         This holds of each class, however good the model is, for images like the holdout's
@@ -120,6 +130,7 @@ class Classifier:
         batch_size: int = BATCH_SIZE,
         min_confidence: float = 0.0,
         unknown: bool = False,
+        coverage: float = COVERAGE,
     ) -> list[Prediction]:
         """Scores images; one `Prediction` each, in their order.
 
@@ -129,6 +140,7 @@ class Classifier:
             batch_size: images of one size that share a call of the model.
             min_confidence: an image with less is called `unknown`.
             unknown: so is one that the model's own threshold says it of.
+            coverage: of the sets, as of `prediction_set`; an empty one is a doubt.
 
         Raises:
             UsageError: if the model carries no such threshold, or has a class `unknown`.
@@ -136,19 +148,13 @@ class Classifier:
         one = isinstance(images, str | os.PathLike | bytes | np.ndarray)
         if one and not (isinstance(images, np.ndarray) and images.ndim == 4):
             images = [images]
-        options = {"min_confidence": min_confidence, "unknown": unknown}
+        options = {"min_confidence": min_confidence, "unknown": unknown, "coverage": coverage}
         return list(self.predict_stream(images, batch_size=batch_size, **options))
 
     def predict_stream(
-        self,
-        images: Iterable[Image],
-        *,
-        batch_size: int = BATCH_SIZE,
-        min_confidence: float = 0.0,
-        unknown: bool = False,
+        self, images: Iterable[Image], *, batch_size: int = BATCH_SIZE, **options: Any
     ) -> Iterator[Prediction]:
         """Scores images as they come, as `predict` does, with a bounded number in memory."""
-        options = {"min_confidence": min_confidence, "unknown": unknown}
         for batch in self.predict_batches(images, batch_size=batch_size, **options):
             yield from batch
 
@@ -159,6 +165,7 @@ class Classifier:
         batch_size: int = BATCH_SIZE,
         min_confidence: float = 0.0,
         unknown: bool = False,
+        coverage: float = COVERAGE,
     ) -> Iterator[list[Prediction]]:
         """Scores a stream as `predict_stream` does; yields what became ready together.
 
@@ -166,10 +173,17 @@ class Classifier:
         """
         bounds = self.bounds(min_confidence, unknown)
         resize = _resizer(self.input_size)
-        decoded = in_threads(lambda image: pixels_of(image, resize, self.limits), images)
-        for window in windows(decoded, batch_size):
+        origins: deque[Origin | None] = deque()
+
+        def decoded() -> Iterator[np.ndarray | str]:
+            read = functools.partial(with_origin, resize=resize, limits=self.limits)
+            for pixels, origin in in_threads(read, images):
+                origins.append(origin)
+                yield pixels
+
+        for window in windows(decoded(), batch_size):
             answers = self._answer(window, batch_size)
-            yield [self._prediction(answer, bounds) for answer in answers]
+            yield [self._prediction(x, origins.popleft(), bounds, coverage) for x in answers]
 
     def bounds(self, min_confidence: float = 0.0, unknown: bool = False) -> tuple[float, float]:
         """The least confidence and the least centred logit of what is not called `unknown`.
@@ -222,10 +236,30 @@ class Classifier:
             return cannot
         return list(probabilities)
 
-    def _prediction(self, answer: np.ndarray | str, bounds: tuple[float, float]) -> Prediction:
+    def doubt(self, origin: Origin, probabilities: np.ndarray, coverage: float = COVERAGE) -> str:
+        """What there is to doubt of an answer, as `Prediction` has it.
+
+        Args:
+            origin: what the image was.
+            probabilities: float32 [C], the answer.
+            coverage: as of `predict`.
+        """
+        seen = doubts.of_origin(origin, self.trained_on, self.class_names)
+        return doubts.joined(
+            [*seen, *doubts.of_probabilities(probabilities, self.thresholds, coverage)]
+        )
+
+    def _prediction(
+        self,
+        answer: np.ndarray | str,
+        origin: Origin | None,
+        bounds: tuple[float, float],
+        coverage: float,
+    ) -> Prediction:
         if isinstance(answer, str):
             return Prediction("", 0.0, np.zeros(len(self.class_names), np.float32), answer)
-        return Prediction(self.label_of(answer, bounds), float(answer.max()), answer)
+        doubt = self.doubt(origin, answer, coverage)
+        return Prediction(self.label_of(answer, bounds), float(answer.max()), answer, doubt=doubt)
 
 
 def _resizer(size: tuple[int, int] | None) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -103,7 +103,7 @@ class Continued:
     def _foreign(self) -> UsageError:
         return UsageError(
             f"{self._path} is there and was not written with this model, format and "
-            "--coverage; choose another --output, or delete it"
+            "--coverage by this version of dfk; choose another --output, or delete it"
         )
 
 
@@ -160,7 +160,8 @@ def check_model(classifier: Classifier, answers: Answers, rows: Iterable[Row]) -
             continue
         (now,) = classifier.predict(row.path, **answers.labelling)
         compared = True
-        if now.label != before.label or abs(now.confidence - before.confidence) > SAME:
+        alike = (now.label, now.doubt) == (before.label, before.doubt)
+        if not alike or abs(now.confidence - before.confidence) > SAME:
             raise another_model(row, now)
     if answered and not compared:
         logging.warning(

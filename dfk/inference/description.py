@@ -21,7 +21,8 @@ def describe(classifier: Classifier) -> dict[str, Any]:
     Returns:
         What JSON can hold: `path`, `kind`, `class_names`, `input_size` ([H, W], or None where
         images keep their size), `image_sizes` (each [H, W], as `Classifier` has them),
-        `thresholds`; of a Keras model or an SVM `temperature`, `calibration` and `parameters`;
+        `thresholds`; `trained_on`, a record of `dfk.data.trained_on` whose formats are by class, or
+        None; of a Keras model or an SVM `temperature`, `calibration` and `parameters`;
         of an ensemble `members` and their learned weights; and what the run tells: `scores`,
         `training_data`, `versions`.
 
@@ -35,6 +36,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         "input_size": classifier.input_size and list(classifier.input_size),
         "image_sizes": [list(size) for size in classifier.image_sizes],
         "thresholds": dict(classifier.thresholds),
+        "trained_on": _trained_on(classifier),
     }
     if classifier.model is not None:
         known |= {"temperature": classifier.temperature, **_of_model(classifier.model)}
@@ -48,6 +50,14 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         known["training_data"] = versions.pop("data")
         known["versions"] = versions
     return known
+
+
+def _trained_on(classifier: Classifier) -> dict[str, Any] | None:
+    record = classifier.trained_on
+    if record is None:
+        return None
+    by_class = zip(classifier.class_names, record["formats"], strict=True)
+    return {**record, "formats": dict(by_class)}
 
 
 def _of_model(model: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Csv:
 
     def line(self, path: str, prediction: Prediction) -> str:
         cells = ("" if x is None else str(x) for x in self._answers.flat(prediction))
-        return csv_line([path, *cells, prediction.error])
+        return csv_line([path, *cells])
 
     @staticmethod
     def ends(line: bytes, quotes: int) -> bool:
@@ -37,7 +37,7 @@ class Csv:
             return False
         kinds = self._answers.kinds
         fits = all(kind.may_hold(text) for kind, text in zip(kinds, whole, strict=False))
-        return fits and len(whole) <= len(kinds)
+        return fits and len(whole) < len(kinds)
 
     def read(self, file: Iterable[str]) -> Iterator[Row]:
         """The rows of a file with a header.
@@ -48,17 +48,20 @@ class Csv:
         """
         reader = csv.reader(file)
         next(reader)
-        for path, *cells, error in reader:
-            if len(cells) != len(self._answers.kinds) or (error and any(cells)):
+        for path, *cells in reader:
+            if len(cells) != len(self._answers.kinds):
                 raise ValueError("a row has other columns")
-            yield self._answers.row(path, [] if error else self._values(cells), error)
+            yield self._answers.row(path, self._values(cells))
 
     def _values(self, cells: list[str]) -> list:
-        left, values = iter(cells), []
-        for column in self._answers.columns:
-            own = [next(left) for _ in column.cells.heads(column.name)]
-            values.append(column.cells.read(own))
-        return values
+        left = iter(cells)
+        columns = self._answers.columns
+        own = {c.name: [next(left) for _ in c.cells.heads(c.name)] for c in columns}
+        is_error = any(own[ERROR])
+        return [
+            None if is_error and not any(own[c.name]) else c.cells.read(own[c.name])
+            for c in columns
+        ]
 
 
 class Json:
@@ -68,13 +71,12 @@ class Json:
 
     def __init__(self, answers: Answers):
         self._answers = answers
-        self._keys = [PATH, *(column.name for column in answers.columns), ERROR]
+        self._keys = [PATH, *(column.name for column in answers.columns)]
 
     def line(self, path: str, prediction: Prediction) -> str:
-        columns = self._answers.columns
-        values = (None if prediction.error else c.cells.json(c.of(prediction)) for c in columns)
-        row = zip(self._keys, [path, *values, prediction.error], strict=True)
-        return json.dumps(dict(row)) + "\n"
+        pairs = zip(self._answers.columns, self._answers.values(prediction), strict=True)
+        values = (None if value is None else column.cells.json(value) for column, value in pairs)
+        return json.dumps(dict(zip(self._keys, [path, *values], strict=True))) + "\n"
 
     @staticmethod
     def ends(line: bytes, quotes: int) -> bool:
@@ -107,32 +109,33 @@ class Json:
             row = json.loads(line)
             if [*row] != self._keys:
                 raise ValueError("a row has other columns")
-            path, *values, error = row.values()
-            if error and any(values):
-                raise ValueError("a row has an answer and an error")
-            if not error:
-                pairs = zip(self._answers.columns, values, strict=True)
-                values = [column.cells.read_json(value) for column, value in pairs]
-            yield self._answers.row(path, values, error)
+            path, *values = row.values()
+            pairs = zip(self._answers.columns, values, strict=True)
+            values = [None if v is None else column.cells.read_json(v) for column, v in pairs]
+            yield self._answers.row(path, values)
 
 
 class Table:
     """For the eye: the path comes last, because no one knows how long the next will be."""
 
     def __init__(self, answers: Answers):
-        self._answers = answers
-        self._specs = [s for c in answers.columns for s in c.cells.specs(c.name)]
-        heads = zip(answers.heads[1:-1], self._specs, strict=True)
-        cells = [f"{printable(head):{spec.partition('.')[0]}}" for head, spec in heads]
+        self._columns = [column for column in answers.columns if column.name != ERROR]
+        self._specs = [s for c in self._columns for s in c.cells.specs(c.name)]
+        heads = [head for c in self._columns for head in c.cells.heads(c.name)]
+        cells = [
+            f"{printable(head):{spec.partition('.')[0]}}"
+            for head, spec in zip(heads, self._specs, strict=True)
+        ]
         self.header = "  ".join([*cells, PATH]) + "\n"
 
     def line(self, path: str, prediction: Prediction) -> str:
         path = printable(path)
         if prediction.error:
             return f"{'-':{self._specs[0]}}  {path}: {printable(prediction.error)}\n"
+        values = [cell for c in self._columns for cell in c.cells.flat(c.of(prediction))]
         cells = [
             f"{printable(cell) or '-' if isinstance(cell, str) else cell:{spec}}"
-            for cell, spec in zip(self._answers.flat(prediction), self._specs, strict=True)
+            for cell, spec in zip(values, self._specs, strict=True)
         ]
         return "  ".join([*cells, path]) + "\n"
 

@@ -70,6 +70,7 @@ def _load_svm(path: Path) -> Classifier:
         temperature=svm.temperature,
         model=svm,
         limits=Limits(bytes_per_pixel=svm.bytes_per_pixel),
+        trained_on=svm.trained_on,
     )
 
 
@@ -90,6 +91,7 @@ def _load_keras(path: Path) -> Classifier:
         temperature=head.temperature,
         model=model,
         limits=Limits(models.smallest_image(model), models.bytes_per_pixel(model)),
+        trained_on=head.trained_on,
     )
 
 
@@ -127,6 +129,7 @@ def _load_saved_model(folder: Path) -> Classifier:
         image_sizes=list(dict.fromkeys(sizes)),
         thresholds=known["thresholds"],
         limits=known["limits"],
+        trained_on=known["trained_on"],
     )
 
 

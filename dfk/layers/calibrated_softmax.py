@@ -23,6 +23,7 @@ class CalibratedSoftmax(keras.layers.Layer):
         temperature: positive; 1.0 is a plain softmax.
         thresholds: named decision thresholds, each a number, or C of them in the order of the
             logits (`dfk.evaluation.conformal` chooses them and says what they are).
+        trained_on: a record of `dfk.data.trained_on`; None where that is not known.
 
     Raises:
         ValueError: for a temperature that is not positive.
@@ -33,12 +34,14 @@ class CalibratedSoftmax(keras.layers.Layer):
         class_names: Sequence[str],
         temperature: float = 1.0,
         thresholds: Mapping[str, float | Sequence[float]] | None = None,
+        trained_on: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.class_names = tuple(class_names)
         self.temperature = temperature
         self.thresholds = dict(thresholds or {})
+        self.trained_on = trained_on
 
     @property
     def temperature(self) -> float:
@@ -64,4 +67,5 @@ class CalibratedSoftmax(keras.layers.Layer):
             "class_names": list(self.class_names),
             "temperature": self.temperature,
             "thresholds": self.thresholds,
+            "trained_on": self.trained_on,
         }

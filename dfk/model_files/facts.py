@@ -8,6 +8,7 @@ from typing import Any
 
 from dfk.data.decode import MAX_PIXELS
 from dfk.data.limits import Limits
+from dfk.data.trained_on import FORMATS, TrainedOn
 from dfk.model_files.refused import Refused
 
 
@@ -54,14 +55,51 @@ def check_temperature(temperature: Any) -> None:
         raise Refused(f"its temperature is {temperature!r}, which is no number above 0")
 
 
-def check_sizes(sizes: Iterable[Any]) -> None:
+def check_sizes(sizes: Iterable[Any], what: str = "resizes images to") -> None:
     """Raises `Refused` unless each is (H, W), of no more pixels than an image may have."""
     for size in sizes:
         pair = isinstance(size, list | tuple) and len(size) == 2
         if not pair or not all(type(side) is int and side > 0 for side in size):
-            raise Refused(f"it resizes images to {size!r}, which is no height and width")
+            raise Refused(f"it {what} {size!r}, which is no height and width")
         if math.prod(size) > MAX_PIXELS:
-            raise Refused(f"it resizes images to {size!r}, more than any image may have")
+            raise Refused(f"it {what} {size!r}, more than any image may have")
+
+
+def check_trained_on(record: Any, classes: int) -> TrainedOn | None:
+    """A record of `dfk.data.trained_on`; older files have none.
+
+    Raises:
+        Refused: if it is something else.
+    """
+    if record is None:
+        return None
+    if not isinstance(record, dict) or record.keys() != {"sizes", "crop", "formats", "demo"}:
+        raise Refused("what it was trained on is no record of dfk's")
+    sizes, formats = record["sizes"], record["formats"]
+    if not isinstance(sizes, list | tuple) or len(sizes) != 2:
+        raise Refused("the sizes that it was trained on are not two")
+    check_sizes(sizes, "was trained on images of")
+    if not all(map(int.__le__, *sizes)):
+        raise Refused(f"it was trained on images from {sizes[0]!r} to {sizes[1]!r}")
+    if not isinstance(formats, list | tuple) or len(formats) != classes:
+        raise Refused("it has not one count of formats for each class")
+    if not all(map(_is_count_of_formats, formats)):
+        raise Refused(f"its counts of formats are none, of {', '.join(FORMATS)}")
+    if type(record["demo"]) is not bool or not _is_count(record["crop"]):
+        raise Refused("what it was trained on is no record of dfk's")
+    return record
+
+
+def _is_count_of_formats(counts: Any) -> bool:
+    return (
+        isinstance(counts, dict)
+        and counts.keys() <= set(FORMATS)
+        and all(map(_is_count, counts.values()))
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
 
 
 def check_limits(known: Mapping[str, Any]) -> Limits:

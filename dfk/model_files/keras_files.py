@@ -104,6 +104,7 @@ def _check_head(path: Path, model: keras.Model) -> None:
     facts.check_names(head.class_names, model.output_shape[-1])
     facts.check_thresholds(head.thresholds, len(head.class_names))
     facts.check_temperature(head.temperature)
+    facts.check_trained_on(head.trained_on, len(head.class_names))
     facts.check_sizes(_resizes(model))
 
 

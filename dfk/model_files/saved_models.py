@@ -78,8 +78,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
             raise Refused("its image sizes are no list")
         facts.check_sizes(size for size in sizes if size is not None)
         limits = facts.check_limits(known)
+        trained_on = facts.check_trained_on(known.get("trained_on"), len(names))
     checked = {"class_names": names, "thresholds": thresholds, "image_sizes": sizes}
-    return known | checked | {"limits": limits}
+    return known | checked | {"limits": limits, "trained_on": trained_on}
 
 
 def _check_graph(folder: Path) -> None:

@@ -9,6 +9,7 @@ from dfk.models.classifier import (
     network_of,
     set_temperature,
     set_thresholds,
+    set_trained_on,
 )
 from dfk.models.deepfakenet import DeepFakeNet
 from dfk.models.ensemble import (
@@ -74,6 +75,7 @@ __all__ = [
     "set_temperature",
     "set_thresholds",
     "set_trainable_from",
+    "set_trained_on",
     "smallest_image",
     "smallest_input",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 
@@ -79,6 +80,11 @@ def set_temperature(model: keras.Model, temperature: float) -> None:
 def set_thresholds(model: keras.Model, thresholds: Mapping[str, float | Sequence[float]]) -> None:
     """Gives an `image_classifier` the named thresholds that it is saved and served with."""
     model.layers[-1].thresholds = dict(thresholds)
+
+
+def set_trained_on(model: keras.Model, record: Mapping[str, Any] | None) -> None:
+    """Gives an `image_classifier` the record, of `dfk.data.trained_on`, of what it has seen."""
+    model.layers[-1].trained_on = record
 
 
 def class_names_of(model: keras.Model) -> tuple[str, ...]:

@@ -11,12 +11,18 @@ import numpy as np
 from keras import ops
 from scipy.special import log_softmax, softmax
 
+from dfk.data import trained_on
 from dfk.errors import UsageError
 from dfk.evaluation.calibration import fit_temperature
 from dfk.layers import ConfidenceWeightedAverage, Frozen, Scale
 from dfk.model_files import keras_files
 from dfk.models import locate
-from dfk.models.classifier import class_names_of, image_classifier, network_of
+from dfk.models.classifier import (
+    class_names_of,
+    image_classifier,
+    network_of,
+    set_trained_on,
+)
 from dfk.models.seeds import Seeds
 
 METHODS = ("average", "confidence", "stacked")
@@ -219,7 +225,9 @@ def _assemble(members: Sequence[Frozen], combine: keras.Model, **head: Any) -> k
     images = keras.Input((None, None, 3), name="images")
     logits = combine([member(images) for member in members])
     network = keras.Model(images, logits, name="network")
-    return image_classifier(network, input_shape=(None, None, 3), **head)
+    model = image_classifier(network, input_shape=(None, None, 3), **head)
+    set_trained_on(model, trained_on.joined([x.layers[-1].trained_on for x in members]))
+    return model
 
 
 def _combiner_of(model: keras.Model) -> keras.Model:

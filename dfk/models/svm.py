@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from dfk.data.trained_on import TrainedOn
 from dfk.errors import UsageError
 from dfk.model_files import facts, skops_files
 from dfk.model_files.refused import Refused, reason, told
@@ -36,7 +37,7 @@ class SVM:
         image_size: (H, W) that images must have; None for any.
         machine: classifies pixels (uint8) or features (float32).
         temperature: divides the scores before the softmax.
-        thresholds: named probabilities, as `dfk.layers.CalibratedSoftmax` carries them.
+        thresholds, trained_on: as `dfk.layers.CalibratedSoftmax` carries them.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class SVM:
     machine: rbf.Machine
     temperature: float = 1.0
     thresholds: Mapping[str, float | Sequence[float]] = dataclasses.field(default_factory=dict)
+    trained_on: TrainedOn | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in PENALTY or len(self.class_names) != len(self.machine.support):
@@ -111,13 +113,9 @@ class SVM:
         """
         return softmax(self.decision(images) / self.temperature, axis=1).astype(np.float32)
 
-    def with_temperature(self, temperature: float) -> SVM:
-        """The same machine with another temperature."""
-        return dataclasses.replace(self, temperature=float(temperature))
-
-    def with_thresholds(self, thresholds: Mapping[str, float | Sequence[float]]) -> SVM:
-        """The same machine with other thresholds."""
-        return dataclasses.replace(self, thresholds=dict(thresholds))
+    def with_(self, **attributes: Any) -> SVM:
+        """The same machine with other attributes, such as `temperature`."""
+        return dataclasses.replace(self, **attributes)
 
     @property
     def parameters(self) -> int:
@@ -162,6 +160,7 @@ class SVM:
         names = facts.check_names(svm.class_names, len(svm.machine.support))
         facts.check_thresholds(svm.thresholds, len(names))
         facts.check_temperature(svm.temperature)
+        facts.check_trained_on(svm.trained_on, len(names))
         _check_machine(svm.machine)
         _check_width(svm)
         return svm

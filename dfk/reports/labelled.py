@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,22 @@ from dfk.data.catalog import UNLABELLED, Catalog, DataError, Problem, Split
 from dfk.data.embedded import data_folder
 from dfk.errors import UsageError
 from dfk.inference import Classifier, Prediction
+
+
+class Scored(NamedTuple):
+    """What a model answers to a split.
+
+    Attributes:
+        split: the N images that could be read.
+        probabilities: float32 [N, C].
+        doubts: N texts, as `Prediction` has them.
+        problems: the images that could not be read.
+    """
+
+    split: Split
+    probabilities: np.ndarray
+    doubts: list[str]
+    problems: list[Problem]
 
 
 class Decoded(Sequence):
@@ -72,14 +89,11 @@ def score(
     split: Split,
     *,
     progress: Callable[[Iterable[Prediction]], Iterable[Prediction]] = iter,
-) -> tuple[Split, np.ndarray, list[Problem]]:
+) -> Scored:
     """Scores a split.
 
     Args:
         progress: wraps the stream of predictions, as `tqdm` does.
-
-    Returns:
-        The images that could be read, their probabilities float32 [N, C], and the others.
 
     Raises:
         DataError: if none could be read.
@@ -90,12 +104,13 @@ def score(
             problems.append(Problem(str(split.paths[i]), prediction.error, skippable=True))
         else:
             kept.append(i)
-            answers.append(prediction.probabilities)
+            answers.append(prediction)
     if not kept:
         raise DataError(problems)
     readable = split.take(kept)
     readable = dataclasses.replace(readable, images=Decoded(readable.paths))
-    return readable, np.stack(answers), problems
+    probabilities = np.stack([answer.probabilities for answer in answers])
+    return Scored(readable, probabilities, [answer.doubt for answer in answers], problems)
 
 
 def _default_split(data: Catalog) -> str:

@@ -18,15 +18,26 @@ if typing.TYPE_CHECKING:  # It needs TensorFlow, and who compares does not.
 
 
 def write_predictions(
-    path: Path, split: Split, probabilities: np.ndarray, class_names: Sequence[str]
+    path: Path,
+    split: Split,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    doubts: Sequence[str] | None = None,
 ) -> None:
-    """Writes `predictions.csv`: image_id, label (the truth), predicted, confidence, classes."""
+    """Writes `predictions.csv`: image_id, label (the truth), predicted, confidence, classes, doubt.
+
+    The last only where there are `doubts`, a text for each image.
+    """
     names = [*class_names, ""]  # UNLABELLED is -1.
+    last = [[]] * len(split) if doubts is None else [[doubt] for doubt in doubts]
     rows = (
-        [image_id, names[label], class_names[row.argmax()], str(row.max()), *map(str, row)]
-        for image_id, label, row in zip(split.ids, split.labels, probabilities, strict=True)
+        [image_id, names[label], class_names[row.argmax()], str(row.max()), *map(str, row), *more]
+        for image_id, label, row, more in zip(
+            split.ids, split.labels, probabilities, last, strict=True
+        )
     )
-    write_csv(path, [*columns.PREDICTIONS, *class_names], rows)
+    doubt = [] if doubts is None else [columns.DOUBT]
+    write_csv(path, [*columns.PREDICTIONS, *class_names, *doubt], rows)
 
 
 def write_submission(

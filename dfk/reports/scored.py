@@ -97,6 +97,7 @@ def write(
     split: Split,
     probabilities: np.ndarray,
     measured: Mapping[str, Any],
+    doubts: Sequence[str] | None = None,
     **told: Any,
 ) -> None:
     """Writes `predictions.csv`, `report.html`, and last `metrics.json`, which says all is there.
@@ -107,11 +108,12 @@ def write(
         split: N images with their labels.
         probabilities: float32 [N, C], the answers.
         measured: the content of `metrics.json`.
+        doubts: N texts, as `Prediction` has them; None where the images are as in training.
         told: what else the report tells: `title`, `history`, `config`, `environment` and
             `command`, as `write_report` takes them.
     """
     names = [row["class"] for row in measured["per_class"]]
-    write_predictions(folder / runs.PREDICTIONS, split, probabilities, names)
+    write_predictions(folder / runs.PREDICTIONS, split, probabilities, names, doubts)
     explainer = Explainer(classifier) if can_explain(classifier) else None
     write_report(
         folder / runs.REPORT,

@@ -17,6 +17,7 @@ from scipy.special import softmax
 from dfk import models, runs
 from dfk.config import Config, weight_per_class
 from dfk.config.options import SVM, Ensemble, Network
+from dfk.data import trained_on
 from dfk.data.catalog import Catalog, Split
 from dfk.evaluation import conformal
 from dfk.evaluation.calibration import fit_temperature
@@ -94,6 +95,7 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
         logging.info("SHA-256 of the weights: %s", strategy.digest(trained))
     model = models.build(config, data.class_names, precision="float32")
     model.set_weights(trained.get_weights())
+    models.set_trained_on(model, _record(config, data))
     logits, holdout = _calibrated(config, data, model)
     return _fitted(
         config,
@@ -151,13 +153,13 @@ def _fit_svm(config: Config, data: Catalog) -> Fitted:
     )
     scores = plain.decision(holdout.images)
     temperature = fit_temperature(scores, holdout.labels)
-    model = plain.with_temperature(temperature)
+    model = plain.with_(temperature=temperature, trained_on=_record(config, data))
     logging.info("Fitted an SVM to %d images.", len(train))
     return Fitted(
         predict=lambda split: model.predict(split.images),
         logits=lambda split: model.decision(split.images),
         holdout=softmax(scores / temperature, axis=1).astype(np.float32),
-        save=lambda path, thresholds: model.with_thresholds(thresholds).save(path),
+        save=lambda path, thresholds: model.with_(thresholds=thresholds).save(path),
         file=runs.SVM_MODEL,
         parameters=model.parameters,
         temperature=temperature,
@@ -165,6 +167,11 @@ def _fit_svm(config: Config, data: Catalog) -> Fitted:
         images=len(train),
         seconds=time.monotonic() - began,
     )
+
+
+def _record(config: Config, data: Catalog) -> trained_on.TrainedOn:
+    crop = config.input.train_crop if config.is_network else 0
+    return trained_on.record(data, crop=crop, demo=config.data.data_dir == "demo")
 
 
 def _fit_ensemble(config: Config, data: Catalog) -> Fitted:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dfk import models
 from dfk.data import decode
-from dfk.data.pixels import pixels_of
+from dfk.data.pixels import with_origin
 from dfk.errors import ImageError
 from dfk.inference import Classifier, Prediction
 from dfk.inference.explain import Explainer, can_explain
@@ -86,13 +86,15 @@ class Examiner:
 
         Never raises for what the bytes are: a broken file is a `prediction.error`.
         """
-        pixels = pixels_of(data, limits=self._classifier.limits)
+        pixels, origin = with_origin(data, limits=self._classifier.limits)
         if isinstance(pixels, str):
             classes = len(self._classifier.class_names)
             return Examination(Prediction("", 0.0, np.zeros(classes, np.float32), pixels))
         (prediction,) = self._classifier.predict(pixels)
         if prediction.error:
             return Examination(prediction)
+        doubt = self._classifier.doubt(origin, prediction.probabilities)
+        prediction = prediction._replace(doubt=doubt)
         heat, no_heat, part = self._heat(pixels)
         named = zip(self._classifier.class_names, prediction.probabilities.tolist(), strict=True)
         return Examination(
@@ -129,6 +131,8 @@ class Examiner:
                 f"Resized: the image has {width} x {height} pixels, the model looks at "
                 f"{' and '.join(others)}. Resizing weakens the traces of a generator."
             )
+        if prediction.doubt:
+            yield f"In doubt: {prediction.doubt}."
         if prediction.confidence < self._min_confidence:
             yield (
                 f"Unsure: the confidence of {prediction.confidence:.1%} is below "

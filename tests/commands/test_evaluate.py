@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import dfk
 from dfk import cli
@@ -48,6 +50,29 @@ def test_it_writes_what_a_run_writes(model, data, tmp_path, capsys):
     assert f"accuracy  {metrics['accuracy']:.2%}" in out
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Most confident mistakes" in page and "dfk evaluate" in page
+
+
+def test_what_is_in_doubt_is_the_last_column_and_counted(data, tmp_path, capsys):
+    record = {
+        "sizes": [[16, 16], [16, 16]],
+        "crop": 0,
+        "formats": [{"PNG": 9}, {"PNG": 9}, {"PNG": 9, "GIF": 1}],
+        "demo": False,
+    }
+    path = save_tiny(tmp_path / "m.keras", CLASSES, seed=3, trained_on=record)
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    (image,) = (folder / "validation").glob("*0001.png")
+    with Image.open(image) as png:
+        png.convert("P").save(image, "GIF")
+    assert _evaluate(path, folder, f"--output_dir={tmp_path / 'out'}") == 0
+    doubt = "GIF: only 2 was in training"
+    assert f"dfk: 1 of 31 answers are in doubt: 1 {doubt}\n" in capsys.readouterr().err
+    with open(tmp_path / "out" / "predictions.csv") as file:
+        head, *rows = csv.reader(file)
+    assert head[4:] == [*CLASSES, "doubt"]
+    assert [row[-1] for row in rows] == ["", doubt, *[""] * 29]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["doubts"] == {doubt: 1}
 
 
 def test_fewer_classes_with_other_names(model, tmp_path, capsys):

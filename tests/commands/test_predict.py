@@ -50,7 +50,7 @@ def test_a_folder_gives_csv_where_stdout_is_no_terminal(model, images, capsys):
     assert cli.main(["predict", model, str(images)]) == 0
     out, err = capsys.readouterr()
     rows = list(csv.reader(io.StringIO(out)))
-    assert rows[0] == ["path", "label", "confidence", *CLASSES, "error"]
+    assert rows[0] == ["path", "label", "confidence", *CLASSES, "error", "doubt"]
     assert [row[0] for row in rows[1:]] == [
         f"{images}/{n}" for n in ("a.png", "b.png", "sub/c.png")
     ]
@@ -69,7 +69,8 @@ def test_json_has_an_object_per_line(model, images, capsys):
     assert [list(row["probabilities"]) for row in rows] == [list(CLASSES)] * 3
     assert all(row["probabilities"][row["label"]] == row["confidence"] for row in rows)
     expected = {"path": "none.png", "label": None, "confidence": None, "probabilities": None}
-    assert missing == {**expected, "error": "cannot be read: No such file or directory"}
+    reason = "cannot be read: No such file or directory"
+    assert missing == {**expected, "error": reason, "doubt": None}
 
 
 def test_a_table_lines_up_and_keeps_control_characters_from_the_terminal(model, tmp_path, capsys):
@@ -88,6 +89,36 @@ def test_less_than_min_confidence_is_unknown(model, images, capsys):
     rows = _rows(capsys.readouterr().out)
     assert {row["label"] for row in rows} == {"unknown"}
     assert all(float(row["confidence"]) < 1 for row in rows)
+
+
+def test_what_is_unlike_the_training_images_is_in_doubt_and_counted(images, tmp_path, capsys):
+    record = {
+        "sizes": [[40, 40], [40, 40]],
+        "crop": 0,
+        "formats": [{"PNG": 9}] * 3,
+        "demo": False,
+    }
+    path = save_tiny(tmp_path / "m.keras", CLASSES, seed=1, trained_on=record)
+    size = "x".join(map(str, corpus.picture().size))
+    (images / "b.png").write_bytes(corpus.encode(corpus.picture(), "JPEG"))
+    (images / "z.png").write_bytes(b"")
+    output = tmp_path / "out.csv"
+    arguments = ["predict", path, str(images), f"--output={output}"]
+    assert cli.main(arguments) == 1
+    by_size, both = f"{size}: trained on 40x40", f"{size}: trained on 40x40; JPEG: trained on PNG"
+    rows = _rows(output.read_text())
+    assert {os.path.basename(row["path"]): row["doubt"] for row in rows} == {
+        **{"a.png": by_size, "b.png": both, "c.png": by_size, "z.png": ""}
+    }
+    expected = (
+        "dfk: 3 of 3 answers are in doubt: 3 other size: trained on 40x40; 1 JPEG: trained on PNG\n"
+    )
+    assert expected in capsys.readouterr().err
+    assert cli.main(arguments) == 1  # They are read again, and counted.
+    assert expected in capsys.readouterr().err
+    save_tiny(path, CLASSES, seed=1)  # Answers alike, and doubts nothing
+    assert cli.main(arguments) == 2
+    assert f"in doubt: {by_size}, is now" in capsys.readouterr().err
 
 
 def test_paths_from_stdin(model, images):

@@ -48,7 +48,10 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("model") / "model.keras", CLASSES, seed=1)
+    sizes, formats = [[40, 40], [40, 40]], [{"PNG": 9}] * len(CLASSES)
+    record = {"sizes": sizes, "crop": 0, "formats": formats, "demo": False}
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    return save_tiny(path, CLASSES, seed=1, trained_on=record)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +96,8 @@ def _assert_same_answers(rows, expected):
     for path, row in rows.items():
         other = expected[path]
         assert list(row) == list(other)
-        assert (row["label"], row["error"]) == (other["label"], other["error"])
+        for name in ("label", "error", "doubt"):
+            assert row[name] == other[name]
         for name in ("confidence", *CLASSES):
             assert float(row[name] or 0) == pytest.approx(float(other[name] or 0), abs=1e-5)
             assert (row[name] in (None, "")) == (other[name] == "")
@@ -106,6 +110,8 @@ def test_rows_are_those_of_the_local_command(cluster, model, folder, tmp_path, c
     out, err = capsys.readouterr()
     assert out.startswith(f"{len(_csv_rows(tmp_path / 'out'))} rows in ")
     assert f"{len(refused)} of " in err and "Traceback" not in err
+    by_ray, by_one = (line for line in err.splitlines() if " answers are in doubt: " in line)
+    assert by_ray == by_one and "JPEG: trained on PNG" in by_ray
     assert sum(line.startswith(f"dfk: {inputs}") for line in err.splitlines()) == 10
 
 
@@ -220,7 +226,7 @@ def test_a_folder_of_others_keeps_what_it_has(name, content, message, tmp_path):
 def test_a_first_call_without_images_leaves_nothing(model, tmp_path):
     (tmp_path / "empty").mkdir()
     found = on_ray.score(model, [str(tmp_path / "empty")], tmp_path / "out")
-    assert found.rows == 0 and not (tmp_path / "out").exists()
+    assert found.count.images == 0 and not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="is a file"):
         on_ray.score(model, ["a.png"], Path(model))
 
@@ -233,7 +239,8 @@ def test_classes_called_like_columns_get_others(tmp_path):
     )
     image = corpus.encode(corpus.picture(), "PNG")
     columns = scorer({"path": np.array(["p", "q"]), "bytes": np.array([image, b""], object)})
-    expected = ["path", "label", "confidence", *(f"{n} (class)" for n in names), "error"]
+    expected = ["path", "label", "confidence", *(f"{n} (class)" for n in names)]
+    expected += ["error", "doubt"]
     assert list(columns) == expected
     found, _ = inference.loaded(str(path)).predict([image, image])
     assert [columns[name][0] for name in expected][3:7] == [str(x) for x in found.probabilities]

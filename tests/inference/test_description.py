@@ -44,19 +44,22 @@ def test_an_ensemble_names_its_members(run, tmp_path):
     assert "scores" not in known
 
 
-def test_an_svm_names_its_size(tmp_path):
+def test_an_svm_names_its_size_and_what_it_was_trained_on(tmp_path):
     images = list(np.random.default_rng(0).integers(0, 256, (4, 9, 7, 3), dtype=np.uint8))
     labels = np.array([0, 1, 0, 1])
-    models.SVM.fit(images, labels, class_names=NAMES, kind="svm").save(tmp_path / "model.skops")
+    record = {"sizes": [[9, 7], [9, 7]], "crop": 0, "formats": [{"PNG": 2}] * 2, "demo": True}
+    svm = models.SVM.fit(images, labels, class_names=NAMES, kind="svm")
+    svm.with_(trained_on=record).save(tmp_path / "model.skops")
     known = describe(load(tmp_path))
     assert (known["kind"], known["input_size"]) == ("svm", [9, 7])
+    assert known["trained_on"] == record | {"formats": {"a": {"PNG": 2}, "b": {"PNG": 2}}}
 
 
 def test_the_command_prints_lines_or_json(run, capsys):
     assert cli.main(["info", str(run)]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["class_names"] == "a, b" and lines["training_data.fingerprint"] == "f00"
-    assert lines["thresholds"] == "none"
+    assert lines["thresholds"] == lines["trained_on"] == "none"
     assert cli.main(["info", str(run), "--format=json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"]["accuracy"] == 0.75
 

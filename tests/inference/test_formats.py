@@ -11,19 +11,23 @@ from dfk.inference.formats import Csv, Json, Table
 from tests.inference.tiny_answers import FOUND, UNREAD, likely, none, tiny
 
 
-def test_a_set_stands_before_the_error_as_each_format_can():
+def test_doubt_and_set_stand_after_the_error_as_each_format_can():
     head, line = (Csv(tiny(likely)).header, Csv(tiny(likely)).line("x", FOUND))
-    assert head == 'path,label,confidence,0,"a,b",c,set,error\n'
-    assert line == 'x,"a,b",0.5,0.2,0.5,0.3,"a,b|c",\n'
-    assert Csv(tiny(none)).line("x", FOUND) == 'x,"a,b",0.5,0.2,0.5,0.3,,\n'
-    assert Csv(tiny(likely)).line("x", Prediction("", 0, np.zeros(3), "e")) == "x,,,,,,,e\n"
+    assert head == 'path,label,confidence,0,"a,b",c,error,doubt,set\n'
+    assert line == 'x,"a,b",0.5,0.2,0.5,0.3,,,"a,b|c"\n'
+    assert Csv(tiny(none)).line("x", FOUND) == 'x,"a,b",0.5,0.2,0.5,0.3,,,\n'
+    assert Csv(tiny(likely)).line("x", Prediction("", 0, np.zeros(3), "e")) == "x,,,,,,e,,\n"
     row = json.loads(Json(tiny(likely)).line("x", FOUND))
-    assert list(row)[-3:] == ["probabilities", "set", "error"] and row["set"] == ["a,b", "c"]
+    assert list(row)[-3:] == ["error", "doubt", "set"] and row["set"] == ["a,b", "c"]
     assert json.loads(Json(tiny(none)).line("x", FOUND))["set"] == []
     assert json.loads(Json(tiny(likely)).line("x", UNREAD))["set"] is None
     table = Table(tiny(likely))
     assert table.line("x", FOUND).split()[-2:] == ["a,b|c", "x"]
     assert table.line("x", FOUND).index("a,b|c") == table.header.index("set")
+    doubted = FOUND._replace(doubt="JPEG: trained on PNG")
+    assert table.line("x", doubted).index("JPEG") == table.header.index("doubt")
+    assert Csv(tiny()).line("x", doubted).endswith(",,JPEG: trained on PNG\n")
+    assert json.loads(Json(tiny()).line("x", doubted))["doubt"] == "JPEG: trained on PNG"
     assert Table(tiny(none)).line("x", FOUND).split()[-2:] == ["-", "x"]
 
 

@@ -308,6 +308,7 @@ HEADS = {
     "infinite": ({"thresholds": {"unknown_centred_logit": float("inf")}}, "is no number"),
     "short": ({"thresholds": {"set_0.95": [0.1]}}, "is no number"),
     "text": ({"thresholds": {"set_0.95": "ab"}}, "is no number"),
+    "no record": ({"trained_on": {"demo": True}}, "no record of dfk's"),
     "cold": ({"temperature": float("inf")}, "no number above 0"),
 }
 

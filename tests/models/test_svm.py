@@ -100,7 +100,7 @@ def test_on_forensic_features_it_is_scikit_learns_svc():
 def test_it_learns_and_calibrates(kind, draw, classes):
     machine = SVM.fit(*draw(120, classes), class_names=list("01234")[:classes], kind=kind)
     test, labels = draw(60, classes, seed=1)
-    calibrated = machine.with_temperature(fit_temperature(machine.decision(test), labels))
+    calibrated = machine.with_(temperature=fit_temperature(machine.decision(test), labels))
     raw, probabilities = machine.predict(test), calibrated.predict(test)
     assert np.mean(probabilities.argmax(axis=1) == labels) > 0.9
     np.testing.assert_array_equal(raw.argmax(axis=1), probabilities.argmax(axis=1))
@@ -151,7 +151,7 @@ def test_many_images_take_little_memory(monkeypatch):
 @pytest.mark.parametrize("kind", ["svm", "svm_forensic"])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_it_loads_as_it_was_saved(kind, classes, tmp_path):
-    machine = fitted(kind, classes).with_temperature(0.3)
+    machine = fitted(kind, classes).with_(temperature=0.3)
     machine.save(tmp_path / "m.skops")
     loaded = SVM.load(tmp_path / "m.skops")
     test, _ = textures(20, classes, seed=1)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import dfk
 from dfk import config, runs, training
 from dfk.data.catalog import DataError
 from dfk.data.pipeline import make_dataset
@@ -30,6 +31,16 @@ def test_a_run_leaves_what_the_contract_lists(finished):
         metrics
     )
     assert {"confusion_matrix", "ece", "wall_time_s", "train_images_per_s"} <= set(metrics)
+
+
+def test_the_model_carries_what_it_was_trained_on(finished):
+    settings, _ = finished
+    assert dfk.load(settings.run_dir).trained_on == {
+        "sizes": [[16, 16], [16, 16]],
+        "crop": 0,
+        "formats": [{"PNG": count} for count in (27, 27, 26)],
+        "demo": False,
+    }
 
 
 def test_history_has_a_row_per_epoch(finished):

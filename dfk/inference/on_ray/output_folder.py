@@ -16,6 +16,8 @@ import pyarrow.csv
 import pyarrow.dataset
 
 from dfk.errors import UsageError
+from dfk.inference.doubts import Count
+from dfk.runs.columns import DOUBT, ERROR, PATH, SET
 from dfk.system.files import SCRATCH, locked, write_json
 
 # What a call that continues must repeat, and the list of images, in the output folder. Readers of
@@ -24,10 +26,9 @@ _SETTINGS, LIST = ".dfk.json", ".images"
 
 
 class Outcome(NamedTuple):
-    """How many rows the output folder holds, how many are errors, and the first few of those."""
+    """The rows that the output folder holds, counted, and the first few errors."""
 
-    rows: int
-    bad: int
+    count: Count
     examples: list[str]
 
 
@@ -89,9 +90,8 @@ def dataset(folders: Path | list[str], form: str) -> pa.dataset.Dataset:
     if form == "parquet":
         return pa.dataset.dataset(files, format="parquet")
     # A column whose first rows are empty has no type that Arrow could guess.
-    text = pa.csv.ConvertOptions(
-        column_types={"path": pa.string(), "error": pa.string()}, strings_can_be_null=False
-    )
+    texts = dict.fromkeys([PATH, ERROR, DOUBT, SET], pa.string())
+    text = pa.csv.ConvertOptions(column_types=texts, strings_can_be_null=False)
     lines = pa.csv.ParseOptions(newlines_in_values=True)
     kind = pa.dataset.CsvFileFormat(parse_options=lines, convert_options=text)
     return pa.dataset.dataset(files, format=kind)
@@ -100,9 +100,13 @@ def dataset(folders: Path | list[str], form: str) -> pa.dataset.Dataset:
 def outcome_of(output: Path, form: str) -> Outcome:
     parts = sorted(os.fspath(p) for p in output.glob("part-*"))
     if not parts:
-        return Outcome(0, 0, [])
+        return Outcome(Count(), [])
     rows = dataset(parts, form)
-    bad = rows.filter(pa.dataset.field("error") != "")
-    few = bad.head(10, columns=["path", "error"]).to_pylist()
-    examples = [f"{row['path']}: {row['error']}" for row in few]
-    return Outcome(rows.count_rows(), bad.count_rows(), examples)
+    is_bad = pa.dataset.field(ERROR) != ""
+    count, bad = Count(), rows.filter(is_bad)
+    count.unread = bad.count_rows()
+    for batch in rows.to_batches(columns=[DOUBT], filter=~is_bad):
+        for one in batch[DOUBT].value_counts():
+            count.add(one["values"].as_py(), one["counts"].as_py())
+    few = bad.head(10, columns=[PATH, ERROR]).to_pylist()
+    return Outcome(count, [f"{row[PATH]}: {row[ERROR]}" for row in few])

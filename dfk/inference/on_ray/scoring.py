@@ -25,6 +25,7 @@ from dfk.inference.on_ray import output_folder
 from dfk.inference.on_ray.cluster import Pool, pool
 from dfk.inference.on_ray.inputs import parquet_files, parts_of
 from dfk.inference.on_ray.output_folder import Outcome
+from dfk.runs.columns import CONFIDENCE, DOUBT, ERROR, LABEL, PATH
 
 # Rows of a part: what a killed call scores once more, and as often actors load the model.
 PART_ROWS = 100_000
@@ -70,6 +71,7 @@ def score(
     file = inference.find_model(model)
     settings = {**scorer, "digest": output_folder.digest(file)}
     settings["inputs"] = [os.path.abspath(x) for x in inputs]
+    settings["columns"] = [PATH, LABEL, CONFIDENCE, ERROR, DOUBT]
     given = parquet_files(inputs)
     with output_folder.begun(output, settings):
         parts = parts_of(inputs, given, output / output_folder.LIST, part_rows)
@@ -137,11 +139,7 @@ class Scorer:
         """Rows of a list or of images' bytes -> rows of answers, as `dfk predict` gives them."""
         predictions = self._predict(self._images(batch))
         cells = zip(*map(self._answers.flat, predictions), strict=True)
-        columns = [
-            batch["path"],
-            *map(self._column, self._answers.kinds, cells),
-            np.array([prediction.error for prediction in predictions], object),
-        ]
+        columns = [batch["path"], *map(self._column, self._answers.kinds, cells)]
         return dict(zip(self._answers.unlike_heads, columns, strict=True))
 
     @staticmethod
