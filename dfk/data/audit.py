@@ -8,7 +8,6 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from dfk.data.limits import Limits
 from dfk.data.pixels import pixels_of
 from dfk.data.sources import text
 from dfk.system import hardware
+from dfk.system.threads import in_threads
 
 # Of the 64 bits of a perceptual hash, how many may differ between near-duplicates. On 1,250 images
 # of 100 x 100, JPEG at quality 50 and a resize to 80 x 80 changed at most 2, cropping 2 pixels off
@@ -114,8 +114,7 @@ def _files(data: catalog.Catalog) -> Iterable[File]:
         for name, split in data.splits.items()
         for path, label in zip(split.paths, split.labels, strict=True)
     ]
-    with ThreadPoolExecutor(hardware.cores()) as pool:
-        yield from pool.map(lambda row: _look(*row), rows)
+    yield from in_threads(lambda row: _look(*row), rows)
 
 
 def _look(split: str, path: Path, label: str) -> File:

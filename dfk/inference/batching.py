@@ -1,31 +1,14 @@
-"""A stream of images of any sizes: decoded in threads, cut into batches of one size."""
+"""A stream of images of any sizes, cut into batches of one size."""
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from dfk.system import hardware
-
 # Images wait for a batch of their size, but no more than these.
 _WINDOW_BATCHES, _WINDOW_BYTES = 4, 2**27
-
-
-def in_threads(function: Callable, items: Iterable) -> Iterator:
-    """Maps `function` over `items` in order, with a few at a time in work or waiting."""
-    items = iter(items)
-    workers = hardware.cores()
-    with ThreadPoolExecutor(workers) as pool:
-        pending = deque(
-            pool.submit(function, item) for item in itertools.islice(items, 2 * workers)
-        )
-        while pending:
-            yield pending.popleft().result()
-            pending.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
 
 
 def windows(

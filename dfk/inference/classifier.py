@@ -25,8 +25,9 @@ from dfk.data.trained_on import TrainedOn
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
 from dfk.inference import doubts
-from dfk.inference.batching import by_size, in_threads, windows
+from dfk.inference.batching import by_size, windows
 from dfk.runs.columns import UNKNOWN
+from dfk.system.threads import in_threads
 
 BATCH_SIZE = 32
 COVERAGE = 0.95  # Of the sets that are meant where none is named

@@ -13,7 +13,7 @@ from dfk.data.catalog import Split
 from dfk.evaluation import metrics
 from dfk.evaluation.degrade import OPERATIONS, Operation, Severity
 from dfk.inference import Classifier, Prediction
-from dfk.inference.batching import in_threads
+from dfk.system.threads import in_threads
 
 CLEAN = "none"
 _HELD_BYTES = 2**30

@@ -62,6 +62,8 @@ def _all(place):
         _train(place),
         ["info", run],
         ["audit", data, f"--output_dir={place}/audit"],
+        ["prepare", data, f"{place}/prepared", "--format=png"],
+        ["audit", f"{place}/prepared"],
         ["evaluate", run, f"--data_dir={data}", "--split=train", f"--output_dir={place}/scored"],
         ["compare", run, run],
         ["compare", f"{place}/scored", f"{place}/scored", "--format=csv"],

@@ -60,6 +60,7 @@ def test_the_readmes_commands_run_as_printed(checkout):
     for left in (
         *("runs/unibuc/ensemble/submission.csv", "runs/ensemble/saved_model/1/saved_model.pb"),
         *("scored/metrics.json", "answers.csv", "explained", "audit", "degraded/report.html"),
+        "prepared/train.csv",
     ):
         assert (checkout / left).exists()
 
