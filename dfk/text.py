@@ -13,6 +13,11 @@ def valid(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def nfc(text: str) -> str:
+    """A name as it is compared: a letter and its accent may be written as one or as two."""
+    return unicodedata.normalize("NFC", text)
+
+
 def printable(text: str) -> str:
     """Text as one line that moves no cursor, hides nothing and turns nothing round.
 

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     prepare_logging()
 
     from dfk import inference
-    from dfk.data.catalog import describe
+    from dfk.data.problems import describe
     from dfk.inference.doubts import Count
     from dfk.reports import labelled, robustness, scored
     from dfk.system.progress import Bar

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dfk.commands.parser import MODEL_HELP, Parser
-from dfk.errors import DfkError, ImageError
+from dfk.commands.summary import summary
+from dfk.errors import ImageError
 from dfk.runs import ownership
 from dfk.system.files import csv_line
 from dfk.system.messages import keep_stderr, prepare_logging
@@ -39,36 +40,33 @@ def main(arguments: list[str]) -> int:
     prepare_logging()
 
     from dfk import inference
+    from dfk.data.entries import Kinds
     from dfk.inference.explain import Explainer
     from dfk.system.progress import Bar
 
     ownership.refuse_others(options.output_dir, *ownership.PICTURES)
     explainer = Explainer(inference.load(options.model))
     _print("path", "label", "confidence", "picture", "error", "part")
-    bad = count = 0
-    for source in Bar(_sources(options), desc="explain", unit=" images"):
+    left_out, bad, count = Kinds(), Kinds(), 0
+    for source in Bar(_sources(options, left_out), desc="explain", unit=" images"):
         row = _row(explainer, source, options.output_dir, count)
         _print(source.name, *row)
-        count, bad = count + 1, bad + bool(row[3])
-    if not count:
-        raise DfkError(f"there is no image in {', '.join(options.images)}")
-    if bad:
-        print(
-            f"dfk: {bad} of {count} images could not be read; their rows say why", file=sys.stderr
-        )
-    return 1 if bad else 0
+        count += 1
+        if row[3]:
+            bad.add(source.name)
+    return summary(count, len(bad), options.images, bad, left_out)
 
 
 def _print(*cells: str) -> None:
     sys.stdout.write(csv_line([shown(cell, sys.stdout) for cell in cells]))
 
 
-def _sources(options: argparse.Namespace) -> Iterator:
+def _sources(options: argparse.Namespace, left_out) -> Iterator:
     """The images, without the pictures that this command writes among them."""
     from dfk.data import sources
 
     written = os.path.join(os.path.abspath(options.output_dir), "")
-    for source in sources.find(options.images):
+    for source in sources.find(options.images, left_out=left_out):
         if isinstance(source.image, bytes) or not os.path.abspath(source.image).startswith(written):
             yield source
 

@@ -11,9 +11,10 @@ a set that holds it, as long as they are like those that the model was made on. 
 several classes, one like no class none. In CSV the column `set` has | between them.
 
 MODEL is a run's folder, a .keras or .skops file, or a SavedModel's folder. Images are files,
-folders (searched to the bottom, image suffixes in any case), CSVs with a column `path` (within the
-CSV's folder) or `image_id` (NAME/<image_id>.png beside NAME.csv), or -, which reads an image or a
-list of paths from stdin.
+folders (searched to the bottom for image suffixes in any case, and for files that start as images
+do; what else lies there is counted by kind at the end), CSVs with a column `path` (within the CSV's
+folder) or `image_id` (NAME/<image_id>.png beside NAME.csv), or -, which reads an image or a list of
+paths from stdin.
 
 The column `doubt` says what of an image is unlike all that the model was trained on (size, format),
 and where the logits stand out too little (unknown) or no class is likely (empty set). It changes no
@@ -44,10 +45,11 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from dfk.commands.parser import MODEL_HELP, Parser, positive, share
+from dfk.commands.summary import summary
 from dfk.errors import DfkError, UsageError
 from dfk.system.messages import keep_stderr, prepare_logging
 from dfk.text import printable, shown
@@ -64,7 +66,7 @@ def main(arguments: list[str]) -> int:
     if options.engine == "ray":
         return _score_on_ray(options)
     from dfk import inference
-    from dfk.data.decode import SUFFIXES
+    from dfk.data.entries import SUFFIXES
     from dfk.inference import continued_file, formats
     from dfk.inference.answers import answers_of
 
@@ -180,16 +182,28 @@ def _score_on_ray(options: argparse.Namespace) -> int:
 def _score(predict, form, options, write: Callable[[str], None], file=None) -> int:
     """Writes a row per image as `predict`, from images to batches, answers; the exit code."""
     from dfk.data import sources
+    from dfk.data.entries import Kinds
     from dfk.inference.continued_file import without
     from dfk.inference.doubts import Count
     from dfk.system.progress import Bar
 
-    count = Count()
+    count, bad, left_out = Count(), Kinds(), Kinds()
     names: list[str] = []
 
+    def counted(paths: Iterable[str], predictions: Iterable) -> None:
+        for path, prediction in zip(paths, predictions, strict=False):
+            count.see(prediction.error, prediction.doubt)
+            if prediction.error:
+                bad.add(path)
+
+    def before() -> Iterator:
+        for row in file.rows():
+            counted([row.path], [row.prediction])
+            yield row
+
     def images() -> Iterator:
-        given = sources.find(options.images)
-        for source in without(given, _counted(file.rows(), count)) if file else given:
+        given = sources.find(options.images, left_out=left_out)
+        for source in without(given, before()) if file else given:
             names.append(source.name if file else shown(source.name, sys.stdout))
             yield source.image
 
@@ -198,22 +212,15 @@ def _score(predict, form, options, write: Callable[[str], None], file=None) -> i
         _count_in_background(options.images, bar)
         for batch in predict(images()):
             write("".join(form.line(*row) for row in zip(names, batch, strict=False)))
+            counted(names, batch)
             del names[: len(batch)]
-            for prediction in batch:
-                count.see(prediction.error, prediction.doubt)
             bar.update(len(batch))
-    return _summary(count, options)
+    return _summary(count, options, bad, left_out)
 
 
 def _asked(options: argparse.Namespace) -> dict:
     """What is asked of the answers, as `dfk.inference.answers.answers_of` takes it."""
     return {name: getattr(options, name) for name in ("coverage", "min_confidence", "unknown")}
-
-
-def _counted(rows: Iterator, count) -> Iterator:
-    for row in rows:
-        count.see(row.prediction.error, row.prediction.doubt)
-        yield row
 
 
 def _to_stdout(text: str) -> None:
@@ -239,12 +246,7 @@ def _count_in_background(arguments: list[str], bar) -> None:
     threading.Thread(target=count, daemon=True).start()
 
 
-def _summary(count, options: argparse.Namespace) -> int:
-    if not count.images:
-        raise DfkError(f"there is no image in {', '.join(options.images)}")
+def _summary(count, options: argparse.Namespace, bad="", left_out="") -> int:
     if str(count):
         print(printable(f"dfk: {count}"), file=sys.stderr)
-    if count.unread:
-        message = f"{count.unread} of {count.images} images could not be read; their rows say why"
-        print(f"dfk: {message}", file=sys.stderr)
-    return 1 if count.unread else 0
+    return summary(count.images, count.unread, options.images, bad, left_out)

@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 
 from dfk.data import audit_warnings, catalog, file_traces, jpeg_grid, leakage, splits
-from dfk.data.catalog import DataError, Problem
 from dfk.data.file_traces import Traces
 from dfk.data.jpeg_grid import Grid
 from dfk.data.limits import Limits
 from dfk.data.pixels import pixels_of
+from dfk.data.problems import DataError, Problem
 from dfk.data.sources import text
 from dfk.system import hardware
 from dfk.system.threads import in_threads

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Suffixes that a data set's images may carry, in any case.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 50_000_000
 # What `decode` raises outside a graph. TensorFlow quotes the file in some of its messages,
 # and trips over bytes that are no text.

@@ -15,7 +15,8 @@ import tensorflow as tf
 from absl import logging
 
 from dfk.data import decode
-from dfk.data.catalog import Catalog, DataError, Problem, Split, describe
+from dfk.data.catalog import Catalog, Split
+from dfk.data.problems import DataError, Problem, describe
 from dfk.system.progress import Bar
 
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from dfk.data.catalog import list_images
-from dfk.data.decode import SUFFIXES
+from dfk.data import entries, tables
+from dfk.data.entries import SUFFIXES, Images, Kinds
 from dfk.errors import DfkError
 from dfk.text import valid as text
 
 STDIN = "-"
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
+_COLUMNS = ("path", "image_id")
 
 
 class Unreadable(str):
@@ -35,25 +35,32 @@ class Source(NamedTuple):
     image: str | bytes | Unreadable
 
 
-def find(arguments: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Source]:
+def find(
+    arguments: Iterable[str], stdin: BinaryIO | None = None, left_out: Kinds | None = None
+) -> Iterator[Source]:
     """Yields the images that `arguments` name, in an order that repeats.
 
     Args:
-        arguments: image files (whatever their suffix); folders, searched to the bottom for
-            image suffixes in any case, linked folders included; CSVs (see `_listed`); `-`,
-            an image or a list of paths, separated by line ends or zero bytes.
+        arguments: image files (whatever their suffix); folders, searched to the bottom, linked
+            folders included, for image suffixes in any case and for files that start as images
+            do, but for what is hidden or of the system; CSVs (see `_listed`); `-`, an image or
+            a list of paths, separated by line ends or zero bytes.
         stdin: what `-` reads.
+        left_out: counts the entries of folders that are no images.
 
     Raises:
-        DfkError: for a CSV whose first line names no column that is known.
+        DfkError: for a CSV that is no text, or whose first line names no column that is known.
     """
     for argument in arguments:
         if argument == STDIN:
             yield from _from_stdin(stdin or sys.stdin.buffer)
         elif os.path.isdir(argument):
-            yield from _walk(argument)
-        elif argument.lower().endswith(".csv"):
-            yield from _listed(argument)
+            yield from _walk(argument, Kinds() if left_out is None else left_out)
+        elif argument.lower().endswith(tables.SUFFIXES):
+            try:
+                yield from _listed(argument)
+            except UnicodeError as error:
+                raise DfkError(f"{text(argument)} cannot be read as text: {error}") from error
         else:
             yield _source(argument)
 
@@ -66,48 +73,45 @@ def _bad(place: str, reason: str) -> Source:
     return Source(text(place), Unreadable(text(reason)))
 
 
-def _walk(top: str) -> Iterator[Source]:
+def _walk(top: str, left_out: Kinds) -> Iterator[Source]:
     """The images of a folder, then those of the folders in it, each sorted by name."""
     folders: list[tuple[str, frozenset]] = [(top, frozenset())]
     while folders:
         folder, above = folders.pop()
         try:
             status = os.stat(folder)
-            with os.scandir(folder) as entries:
-                entries = sorted(entries, key=lambda entry: entry.name)
+            listed = entries.listed(folder)
         except OSError as error:
             yield _bad(folder, f"cannot be searched: {error.strerror}")
             continue
         here = (status.st_dev, status.st_ino)
         if here in above:  # A link to a folder that it lies in: all there is seen already.
             continue
-        inner = [entry.path for entry in entries if _is_folder(entry)]
-        folders += [(path, above | {here}) for path in reversed(inner)]
-        inner = set(inner)
-        for entry in entries:
-            if entry.path not in inner and entry.name.lower().endswith(SUFFIXES):
+        inner = []
+        for entry in listed:
+            if entries.is_system(entry.name):
+                left_out.add(entry.name)
+            elif entries.is_folder(entry):
+                inner.append((entry.path, above | {here}))
+            # A link to nowhere is called unreadable by its suffix.
+            elif entry.name.lower().endswith(SUFFIXES) or entries.is_image(entry):
                 yield _source(entry.path)
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link to itself
-        return False
+            else:
+                left_out.add(entry.name)
+        folders += reversed(inner)
 
 
 def _listed(table: str) -> Iterator[Source]:
-    """The images of a CSV whose first line names a column `path` or `image_id`.
+    """The images of a table whose first line names a column `path` or `image_id`.
 
     A `path` starts at the CSV's folder and must not leave it; an `image_id` means
     `NAME/<image_id>.png` (or another image suffix) beside `NAME.csv`. Other columns do not
     matter.
     """
-    with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        reader = csv.reader(file)
+    with tables.opened(table, _COLUMNS, "surrogateescape") as reader:
         place, cells = next(_rows(table, reader), (table, []))
         header = [] if isinstance(cells, Unreadable) else [cell.strip() for cell in cells]
-        column = next((name for name in ("path", "image_id") if name in header), None)
+        column = next((name for name in _COLUMNS if name in header), None)
         if column is None:
             raise DfkError(f"{text(place)}: the first line must name a column path or image_id")
         resolve = _path_resolver(table) if column == "path" else _id_resolver(table)
@@ -147,22 +151,21 @@ def _path_resolver(table: str) -> Callable[[str], Source]:
 
 def _id_resolver(table: str) -> Callable[[str], Source]:
     folder = os.path.splitext(table)[0]
-    files = functools.cache(lambda: list_images(Path(folder)))
+    images = functools.cache(lambda: Images(Path(folder)))
 
     def resolve(value: str) -> Source:
-        matches = files().get(value, [])
+        matches = images().named(value)
         if len(matches) == 1:
             return _source(os.fspath(matches[0]))
-        what = "several files are" if matches else "there is no file"
-        suffixes = "|".join(suffix[1:] for suffix in SUFFIXES)
-        return _bad(os.path.join(folder, value), f"{what} {text(value)}.{suffixes} in {folder}")
+        what = "several files are" if matches else "there is no image"
+        return _bad(os.path.join(folder, value), f"{what} {text(value)} in {folder}")
 
     return resolve
 
 
 def _from_stdin(stdin: BinaryIO) -> Iterator[Source]:
     start = stdin.peek(2**16)
-    if start.startswith(_MAGIC) or (start.startswith(b"BM") and b"\0" in start[:16]):
+    if entries.starts_image(start):
         yield Source(STDIN, stdin.read())
         return
     separator = b"\0" if b"\0" in start else b"\n"

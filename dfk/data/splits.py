@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from dfk.data.catalog import Catalog, DataError, Problem, Split
+from dfk.data.catalog import Catalog, Split
+from dfk.data.problems import DataError, Problem
 
 HOLDOUT = 0.1  # Share of train that is set aside to choose things on.
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dfk.data import catalog, decode
-from dfk.data.catalog import UNLABELLED, Catalog, DataError, Problem, Split
+from dfk.data import catalog, decode, layouts
+from dfk.data.catalog import UNLABELLED, Catalog, Split
 from dfk.data.embedded import data_folder
+from dfk.data.problems import DataError, Problem
 from dfk.errors import UsageError
 from dfk.inference import Classifier, Prediction
 
@@ -66,12 +67,12 @@ def read(
         UsageError: if a label is no class of the model, or `class_map` names what is not there.
     """
     data = catalog.read(data_folder(data_dir))
-    name = split or _default_split(data)
+    name = layouts.split_named(split) if split else _default_split(data)
     if name not in data.splits:
         raise DataError(
             [Problem(data_dir, f"has no split {name}; it has {', '.join(data.splits)}")]
         )
-    problems = [p for p in data.problems if p.where.startswith((f"{name}.csv", f"{name}/"))]
+    problems = [problem for problem in data.problems if problem.split == name]
     if not all(problem.skippable for problem in problems):
         raise DataError(problems)
     chosen = data.splits[name]

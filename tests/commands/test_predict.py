@@ -306,9 +306,24 @@ def test_a_reader_that_stops_is_no_error(model, images):
     process.stderr.close()
 
 
+@pytest.mark.parametrize("output", [[], ["--output=OUT"]])
+def test_what_has_no_answer_is_counted_by_kind(output, model, images, capsys):
+    for name in ("notes.txt", "a.heic", ".DS_Store"):
+        (images / name).write_bytes(b"")
+    (images / "scan").write_bytes(corpus.encode(corpus.picture(1), "TIFF"))
+    (images / "b.png").write_bytes(b"")
+    output = [x.replace("OUT", str(images.parent / "out.csv")) for x in output]
+    for _ in range(1 + len(output)):
+        assert cli.main(["predict", model, str(images), *output]) == 1
+        out, err = capsys.readouterr()
+        assert "2 of 4 images could not be read (1 .png, 1 without suffix); their rows" in err
+        assert "left out what is no image: 1 hidden or of the system, 1 .heic, 1 .txt" in err
+        assert output or "scan,,,,,,,a TIFF" in out or "a TIFF" in out
+
+
 @pytest.mark.parametrize("output", ["", "out.csv"])
 def test_an_interrupt_says_whether_the_same_command_continues(output, model, images, capsys):
-    def interrupted(path):
+    def interrupted(path, left_out):
         if threading.current_thread() is threading.main_thread():  # As Ctrl-C is
             raise KeyboardInterrupt
         return iter(())

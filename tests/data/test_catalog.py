@@ -41,7 +41,7 @@ def test_a_test_split_whose_labels_are_all_empty_is_unlabelled(kaggle):
     assert catalog.read(kaggle).splits["test"].labels.tolist() == [catalog.UNLABELLED] * 7
     path.write_text(path.read_text().replace(",\n", ",0\n", 1))
     assert _problems(kaggle) == [
-        f"test.csv:{n}: the label of {i!r} is empty" for n, i in enumerate(ids[1:], 3)
+        f"test.csv:{n}: the label of {i!r} is missing" for n, i in enumerate(ids[1:], 3)
     ]
 
 
@@ -75,7 +75,6 @@ def test_any_split_may_be_absent(tmp_path, write, splits):
     [
         (("10", "9", "2"), ("2", "9", "10")),
         (("0.5", "-1", "1e1"), ("-1", "0.5", "1e1")),
-        (("01", "1", "1.0"), ("01", "1", "1.0")),
         (("b10", "b9", "A"), ("A", "b10", "b9")),
         (("10", "9", "real"), ("10", "9", "real")),
     ],
@@ -145,12 +144,12 @@ def pair(tmp_path):
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("missing,a", "there is no file train/missing.png|jpg|jpeg|webp|bmp|gif"),
-        ("folder,a", "there is no file train/folder.png|jpg|jpeg|webp|bmp|gif"),
+        ("missing,a", "there is no image train/missing (.png, .jpg or another suffix)"),
+        ("folder,a", "there is no image train/folder (.png, .jpg or another suffix)"),
         ("twice,a", "several files are 'twice': twice.JPG, twice.png"),
         ("train0003,a", "image_id 'train0003' is a duplicate of line 5"),
-        ("spare,", "the label of 'spare' is empty"),
-        ("spare", "the label of 'spare' is empty"),
+        ("spare,", "the label of 'spare' is missing"),
+        ("spare", "the label of 'spare' is missing"),
         (",a", "the image_id is empty"),
         ("  ,a", "the image_id is empty"),
         *(
@@ -194,10 +193,11 @@ def test_a_label_that_train_lacks_is_named(tmp_path, write):
         ("test", b"id\n", "test.csv:1: the first line must name the columns image_id"),
         ("train", b"image_id,label\n", "train.csv: names no image"),
         ("train", b"image_id,label\n\xe4,0\n", "train.csv: cannot be read as CSV in UTF-8: "),
-        ("train", "image_id,label\n".encode("utf-16"), "train.csv: cannot be read as CSV in UTF-8"),
+        ("train", "image_id,label\n".encode("utf-16"), "train.csv: names no image"),
+        ("train", "image_id,label\n".encode("utf-16")[:-1], "train.csv: cannot be read as CSV in"),
         ("train", b"image_id,label\n" + b"x" * 200_000, "train.csv: cannot be read as CSV in"),
     ],
-    ids=["empty", "no id", "no label", "test", "only header", "latin-1", "utf-16", "huge"],
+    ids=["empty", "no id", "no label", "test", "only header", "latin-1", "utf-16", "cut", "huge"],
 )
 def test_a_wrong_csv_is_named(kaggle, split, content, problem):
     (kaggle / f"{split}.csv").write_bytes(content)
@@ -219,7 +219,7 @@ def test_a_class_folder_without_images_is_named(folders):
 
 def test_a_split_without_class_folders_is_named(tmp_path):
     save(IMAGE, tmp_path / "train" / "x.png")
-    assert _problems(tmp_path) == ["train/: has no class folders"]
+    assert _problems(tmp_path)[0].startswith("train/: has 1 images and no class folders; sort the")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_the_first_twenty_problems_are_shown_and_counted(count, last):
 
 def test_files_that_no_line_names_are_counted(pair, logged):
     assert not _problems(pair)
-    assert "train.csv does not name 2 images of train/" in logged.text
+    assert "train.csv does not name 3 images of train/" in logged.text
 
 
 def test_a_folder_without_its_csv_is_said(kaggle, logged):

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from dfk.data import sources
+from dfk.data.entries import Kinds
 from dfk.data.sources import Unreadable, find
 from dfk.errors import DfkError
 
@@ -24,7 +25,25 @@ def tree(tmp_path):
 
 def test_a_folder_is_searched_to_the_bottom_in_any_case(tree):
     names = [os.path.relpath(name, tree) for name in _names(tree)]
-    assert names == ["a.JPG", "b.png", ".hidden/e.bmp", "sub/c.webp", "sub/deep/d.gif"]
+    assert names == ["a.JPG", "b.png", "sub/c.webp", "sub/deep/d.gif"]
+
+
+def test_what_is_no_image_is_counted_by_kind(tree):
+    jpeg, tiff = b"\xff\xd8\xff\xe0", b"II*\0\x08"
+    written = {"camera": jpeg, "wrong.tif": jpeg, "scan.tif": tiff, "scan": tiff, "x.jfif": b""}
+    written |= {"broken.tif": b"", "BM": b"BMW is no image", "a.HEIC": b"", "sub/b.heic": b""}
+    written |= {"._a.JPG": jpeg, "Thumbs.db": b"", "__MACOSX/a.png": jpeg, "@eaDir/a.png": jpeg}
+    for name, content in written.items():
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_bytes(content)
+    (tree / "nowhere.png").symlink_to("missing")
+    left_out = Kinds()
+    names = [os.path.relpath(name, tree) for name in _names(tree, left_out=left_out)]
+    images = ["a.JPG", "b.png", "camera", "nowhere.png", "scan", "scan.tif", "wrong.tif", "x.jfif"]
+    assert names == [*images, "sub/c.webp", "sub/deep/d.gif"]
+    # The folders .hidden, __MACOSX and @eaDir count as one each.
+    expected = "5 hidden or of the system, 2 .heic, 1 without suffix, 1 .tif, 1 .txt"
+    assert sorted(str(left_out).split(", ")) == sorted(expected.split(", "))
 
 
 def test_linked_folders_are_searched_and_cycles_are_not(tree, tmp_path_factory):
@@ -33,7 +52,7 @@ def test_linked_folders_are_searched_and_cycles_are_not(tree, tmp_path_factory):
     (tree / "linked").symlink_to(other)
     (tree / "sub" / "up").symlink_to(tree)
     (tree / "self").symlink_to("self")
-    assert len(_names(tree)) == 6
+    assert len(_names(tree)) == 5
 
 
 def test_ten_thousand_folders_deep_would_not_overflow(tmp_path):
@@ -65,6 +84,9 @@ def _csv(folder, content, name="list.csv"):
         "path\r\na.JPG\r\nsub/c.webp\r\n",
         "\ufeffpath\na.JPG\nsub/c.webp",
         'note,path\n"x,\ny","a.JPG"\n\n,sub/c.webp,too,many\n',
+        "label;path\n0,5;a.JPG\n;sub/c.webp\n",
+        'path\t"a;b"\na.JPG\t1\nsub/c.webp',
+        "note\tpath\nx\ta.JPG\ny\tsub/c.webp\n".encode("utf-16"),
         " path ,label\na.JPG\nsub/../sub/c.webp,0\n",
     ],
 )
@@ -98,22 +120,28 @@ def test_a_row_that_is_wrong_is_a_row(tree):
     assert found[4].name.endswith(r"\udcff.png") and found[4].image.endswith("\udcff.png")
 
 
-@pytest.mark.parametrize("content", ["", "name,label\nx,0\n", "path;label\n", b"\xff\xfep\0a\0"])
+@pytest.mark.parametrize("content", ["", "name,label\nx,0\n", "paths;label\n", b"\xff\xfep\0a\0"])
 def test_a_csv_without_a_column_that_is_known_is_refused(content, tree):
     with pytest.raises(DfkError, match=r"list\.csv.*the first line must name a column"):
         _names(_csv(tree, content))
+
+
+def test_a_table_that_is_no_text_is_refused(tree):
+    table = _csv(tree, "path\na.JPG\n".encode("utf-16")[:-1])
+    with pytest.raises(DfkError, match=r"list\.csv cannot be read as text: "):
+        _names(table)
 
 
 def test_a_csv_of_ids_names_files_beside_it(tmp_path):
     (tmp_path / "test").mkdir()
     for name in ("a.png", "b.JPG", "c.png", "c.gif"):
         (tmp_path / "test" / name).write_bytes(b"")
-    table = _csv(tmp_path, "image_id\na\nb\nb\nc\nd\n../test/a\n", "test.csv")
-    found = list(find([str(table)]))
-    assert [s.name for s in found[:3]] == [
-        f"{tmp_path}/test/{n}" for n in ("a.png", "b.JPG", "b.JPG")
+    ids = "image_id\na\nb\nb\nc.gif\nc\nd\na.gif\n../test/a\n"
+    found = list(find([str(_csv(tmp_path, ids, "test.csv"))]))
+    assert [s.name for s in found[:4]] == [
+        f"{tmp_path}/test/{n}" for n in ("a.png", "b.JPG", "b.JPG", "c.gif")
     ]
-    assert [str(s.image).split()[0] for s in found[3:]] == ["several", "there", "there"]
+    assert [str(s.image).split()[0] for s in found[4:]] == ["several", *["there"] * 3]
 
 
 # Standard input
@@ -147,4 +175,4 @@ def test_a_reason_is_text_whatever_the_folder_is_called(tmp_path):
     table = tmp_path / os.fsdecode(b"\xff.csv")
     table.write_text("image_id\nnone\n")
     (found,) = sources.find([str(table)])
-    assert "there is no file none" in found.image and found.image.encode() and found.name.encode()
+    assert "there is no image none" in found.image and found.image.encode() and found.name.encode()

@@ -11,8 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
+from absl import logging
 
 from dfk.data import sources
+from dfk.data.entries import Kinds
 from dfk.data.sources import Source, Unreadable
 from dfk.errors import UsageError
 
@@ -78,10 +80,14 @@ def _listed(inputs: Sequence[str], folder: Path, part_rows: int) -> list[Path]:
         aside = folder.with_name(f"{folder.name}.new")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        for number, some in enumerate(_chunks(sources.find(inputs), part_rows)):
+        left_out = Kinds()
+        found = sources.find(inputs, left_out=left_out)
+        for number, some in enumerate(_chunks(found, part_rows)):
             table = pa.Table.from_pylist(list(map(_entry, some)), _LISTED)
             pa.parquet.write_table(table, aside / f"{number:05}{PARQUET}")
         aside.rename(folder)
+        if left_out:
+            logging.warning("Left out what is no image: %s", left_out)
     return sorted(folder.iterdir())
 
 
