@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from dfk.data.entries import UNREAD
+
 MAX_PIXELS = 50_000_000
 # What `decode` raises outside a graph. TensorFlow quotes the file in some of its messages,
 # and trips over bytes that are no text.
@@ -137,8 +139,12 @@ def _header(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return tf.where(animated, "an animated WebP: save one frame of it", ""), height, width
 
     def other():
-        none = tf.constant(0, tf.int64)
-        return tf.constant("no PNG, JPEG, WebP, BMP or GIF image"), none, none
+        none, what = tf.constant(0, tf.int64), "no PNG, JPEG, WebP, BMP or GIF image"
+        named = [
+            tf.where(_starts(head, magic, at), f"{what} but {name}: save it as PNG", "")
+            for name, at, magic in UNREAD
+        ]
+        return _first(*named, tf.constant(what)), none, none
 
     return tf.case(
         [
