@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfk.commands.parser import Parser, positive
+from dfk.commands.parser import Parser, pairs, positive
 from dfk.system.messages import prepare_logging
 from dfk.text import printable
 
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     if options.compact:
         from dfk.export.compact import compact
 
-        compact(options.model, options.compact)
+        compact(options.model, options.compact, class_names=options.class_names)
         size = options.compact.stat().st_size
         print(printable(f"written  {options.compact}, {size / 1e6:.1f} MB"))
         return 0
@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
         fold=not options.no_fold,
         keep_versions=options.keep_versions,
         max_pixels=int(options.max_megapixels * 1e6),
+        class_names=options.class_names,
     )
     print(export.summary(exported, options.precision))
     return 0
@@ -80,6 +81,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         type=float,
         default=0,
         help="largest image that is answered, at most 50; by default what takes 4 GiB of memory",
+    )
+    parser.add_argument(
+        "--class_names",
+        type=pairs,
+        default={},
+        metavar="CLASS:NAME,...",
+        help="answer with other names of classes",
     )
     options = parser.parse_args(arguments)
     if not 0 <= options.max_megapixels <= 50 or 0 < options.max_megapixels < 1e-6:

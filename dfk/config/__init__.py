@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfk.config.checks import class_weights, weight_per_class
+from dfk.config.checks import class_weights, display_names, weight_per_class
 from dfk.config.experiment import DEFAULTS, Config, every_knob, knobs_of
 from dfk.config.groups import OPTIMIZERS, PRECISIONS, STRATEGIES
 from dfk.config.options import ENSEMBLE_METHODS, OPTIONS
@@ -17,6 +17,7 @@ __all__ = [
     "STRATEGIES",
     "Config",
     "class_weights",
+    "display_names",
     "every_knob",
     "flags_help",
     "knobs_of",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dfk.config.experiment import Config
-from dfk.config.values import ClassWeight, Name, shown
+from dfk.config.values import ClassName, ClassWeight, Name, shown
 from dfk.errors import UsageError
 
 
@@ -41,6 +41,15 @@ def class_weights(config: Config) -> dict[str, float]:
         UsageError: for an item that is not class:weight.
     """
     return dict(map(ClassWeight().read, config.keras.class_weight))
+
+
+def display_names(config: Config) -> dict[str, str]:
+    """`--class_names` as a dictionary from labels of the data to names.
+
+    Raises:
+        UsageError: for an item that is not label:name.
+    """
+    return dict(map(ClassName().read, config.data.class_names))
 
 
 def weight_per_class(config: Config, class_names: Sequence[str]) -> list[float] | None:

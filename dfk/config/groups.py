@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from dfk.config import augmentation, conditions
 from dfk.config.knobs import LARGEST_RATE, LARGEST_SIDE, MANY, each_is_named, knob
-from dfk.config.values import Choice, ClassWeight, FilePath, Name, Number, Several
+from dfk.config.values import Choice, ClassName, ClassWeight, FilePath, Name, Number, Several
 
 OPTIMIZERS = ("sgd", "adam")
 STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
@@ -44,6 +44,12 @@ class Data:
         "What images share that must lie on one side of every split (a prompt, a video): a column "
         "of the CSVs, or a regular expression searched in the image ids, whose first parentheses "
         "find it.",
+    )
+    class_names: tuple[str, ...] = knob(
+        (),
+        "Names for labels of the data that say little (0:stylegan,1:vae): all other flags, the "
+        "model and the report have these. Their order stays.",
+        Several(ClassName()),
     )
     limit: int = knob(
         0,

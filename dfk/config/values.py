@@ -141,6 +141,19 @@ class ClassWeight:
         raise ValueError(f"{text!r} is not {self.allowed}, with {number.allowed}")
 
 
+class ClassName:
+    """A class of the data and what it is called instead."""
+
+    allowed = "label:name, as in 0:stylegan,1:vae"
+
+    def read(self, text: str) -> tuple[str, str]:
+        """The label, and the name."""
+        label, _, name = text.rpartition(":")
+        if not label or not name:
+            raise ValueError(f"{text!r} is not {self.allowed}")
+        return label, name
+
+
 class Several:
     """Values of one kind with commas between them; they stay text, read where they are used.
 

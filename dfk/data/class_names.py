@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from dfk.errors import UsageError
 from dfk.runs.columns import RESERVED, UNKNOWN
 
 LONGEST = 200  # Characters
@@ -18,6 +19,24 @@ def faults(names: Sequence[str]) -> list[tuple[str, str]]:
     alike = Counter(map(_folded, names))
     checked = [(name, _fault(name, alike)) for name in names]
     return [(name, what) for name, what in checked if what]
+
+
+def renamed(names: Sequence[str], given: Mapping[str, str]) -> tuple[str, ...]:
+    """Class names in their order, some of them by the name that is `given` for them.
+
+    Raises:
+        UsageError: if a name is given for no class, or no class can have it.
+    """
+    if absent := given.keys() - set(names):
+        raise UsageError(
+            f"--class_names names {', '.join(sorted(absent))}; the classes are {', '.join(names)}"
+        )
+    new = tuple(given.get(name, name) for name in names)
+    if len(set(new)) < len(new):
+        raise UsageError(f"--class_names: two of {', '.join(new)} have one name")
+    for name, what in faults(new) if given else ():
+        raise UsageError(f"--class_names: the class {name!r} {what}")
+    return new
 
 
 def _fault(name: str, alike: Counter[str]) -> str:

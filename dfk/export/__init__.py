@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from absl import logging
 
 from dfk import inference, models, runs
 from dfk.errors import DfkError, UsageError
+from dfk.evaluation import conformal
 from dfk.export import check, serving_files
 from dfk.export.dense import dense_part
 from dfk.export.signatures import Served
@@ -58,6 +60,7 @@ def export(
     fold: bool = True,
     keep_versions: int = 0,
     max_pixels: int = 0,
+    class_names: Mapping[str, str] | None = None,
 ) -> Exported:
     """Writes the next version of a model as a SavedModel that TF Serving loads.
 
@@ -72,10 +75,11 @@ def export(
         fold: whether BatchNormalization is folded into the convolutions.
         keep_versions: how many of the newest versions stay; 0 keeps all.
         max_pixels: of the largest image that it answers; 0 for what takes 4 GiB of memory.
+        class_names: from names of its classes to those that it is to answer with.
 
     Raises:
-        UsageError: if `source` is no model that can be exported, or the folder holds files of
-            others under the names of those beside the versions.
+        UsageError: if `source` is no model that can be exported, or has no such classes; or if the
+            folder holds files of others under the names of those beside the versions.
         DifferenceError: if it would answer differently, beyond `TOLERANCE`.
         DfkError, OSError: if the folder cannot be written.
     """
@@ -88,9 +92,11 @@ def export(
     # Of what may stand in a URL and on a command line
     name = re.sub(r"[^\w.-]", "_", (run_dir or file.with_suffix("")).resolve().name)
     model = _load(file)
+    models.rename_classes(model, class_names or {})
     examples = check.examples(run_dir)
     made = dense_part(model, precision=precision, fold=fold)
-    served = Served(made, models.class_names_of(model), max_pixels)
+    least = model.layers[-1].thresholds.get(conformal.UNKNOWN, 0.0)
+    served = Served(made, models.class_names_of(model), max_pixels, least)
 
     output_dir.mkdir(parents=True, exist_ok=True)
     # Hidden: a server that polls the folder takes only names that are numbers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import tensorflow as tf
 from dfk import config, runs
 from dfk.data import catalog, decode, embedded
 from dfk.errors import DfkError
+from dfk.evaluation import conformal
 from dfk.export.signatures import BYTES, IMAGES
 
 _SIMULATED, _OWN = 8, 24
+_ROUNDING = 1e-4  # Of a logit
 
 
 def examples(run_dir: Path | None) -> list[bytes]:
@@ -46,16 +49,27 @@ def largest_difference(model: keras.Model, folder: Path, files: Sequence[bytes])
         files: N images of any sizes.
 
     Returns:
-        A probability; NaN if an answer is.
+        A probability; NaN if an answer is, or an image is `known` against the model's threshold.
     """
     signatures = tf.saved_model.load(str(folder)).signatures
     with _exact():
         images = [decode.decode(file)[None] for file in files]
         expected = [model(tf.cast(image, tf.float32), training=False) for image in images]
-        by_pixels = [signatures[IMAGES](images=image)["probabilities"] for image in images]
-        by_bytes = signatures[BYTES](image_bytes=tf.constant(files))["probabilities"]
-    answers = np.stack([np.concatenate(by_pixels), by_bytes])
+        by_pixels = [signatures[IMAGES](images=image) for image in images]
+        by_bytes = signatures[BYTES](image_bytes=tf.constant(files))
+    answers, known = (
+        np.stack([np.concatenate([answer[output] for answer in by_pixels]), by_bytes[output]])
+        for output in ("probabilities", "known")
+    )
+    if not _agree(known, answers, model.layers[-1].thresholds.get(conformal.UNKNOWN, 0.0)):
+        return math.nan
     return float(np.abs(answers - np.concatenate(expected)).max())
+
+
+def _agree(known: np.ndarray, probabilities: np.ndarray, least_logit: float) -> bool:
+    """Whether those are known whose centred logit is at least that, but for rounding."""
+    above = conformal.centred_logit(probabilities) - least_logit
+    return bool(((above >= 0) == known)[np.abs(above) > _ROUNDING].all())
 
 
 @contextlib.contextmanager

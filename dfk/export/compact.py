@@ -10,19 +10,22 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from dfk import inference
+from dfk import inference, models
 from dfk.errors import UsageError
 from dfk.system import files
 
 _DROPPED = 23 - 10  # Bits of float32's mantissa beyond float16's
 
 
-def compact(source: str | Path, file: Path) -> None:
+def compact(
+    source: str | Path, file: Path, *, class_names: Mapping[str, str] | None = None
+) -> None:
     """Writes the model of a run's folder or a `.keras` file to `file`, whole or not at all.
 
     Raises:
@@ -39,6 +42,7 @@ def compact(source: str | Path, file: Path) -> None:
     model = inference.load(source).model
     if not isinstance(model, keras.Model):
         raise UsageError(f"{source} is no Keras model; only those can be made compact")
+    models.rename_classes(model, class_names or {})
     model.set_weights([_rounded(weight) for weight in model.get_weights()])
     with files.scratch(file.parent) as folder:
         plain = folder / file.name

@@ -55,11 +55,12 @@ request.model_spec.name = "{name}"
 images = [open(path, "rb").read() for path in sys.argv[1:]]
 request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string))
 answer = {{k: tf.make_ndarray(v) for k, v in stub.Predict(request, timeout=60).outputs.items()}}
-for row in zip(sys.argv[1:], answer["label"], answer["confidence"], answer["valid"]):
+for row in zip(sys.argv[1:], *(answer[k] for k in ("label", "confidence", "valid", "known"))):
     print(*row)
 ```
 Classes: {names}. `valid` is false where an image cannot be read, or \
-has more than {megapixels:g} megapixels (`dfk export --max_megapixels`). Signature \
+has more than {megapixels:g} megapixels (`dfk export --max_megapixels`); `known` also where its \
+logits stand out less than those of the model's own generators do. Signature \
 `serve_images` takes pixels; a server that batches fails requests of different sizes there, \
 `serving_default` does not.
 """

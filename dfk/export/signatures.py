@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from dfk.data import decode
@@ -35,11 +36,20 @@ class Served:
         class_names: C names.
         max_pixels: of an image; a larger one is refused by its header. By default those that
             `largest_image` finds.
+        least_logit: the centred logit from which an image counts as of a known generator, as
+            `dfk.evaluation.conformal` has it; 0 where all do.
     """
 
-    def __init__(self, dense: Dense, class_names: Sequence[str], max_pixels: int = 0):
+    def __init__(
+        self,
+        dense: Dense,
+        class_names: Sequence[str],
+        max_pixels: int = 0,
+        least_logit: float = 0.0,
+    ):
         self._resizes, self._dense = dense.resizes, dense.function
         self._smallest, self._class_names = dense.smallest, tuple(class_names)
+        self._least_logit = least_logit
         self.max_pixels = max_pixels or largest_image(dense)
         # Images share a call of the network while they take no more than an image may.
         self._at_once = min(self.max_pixels, int(CALL_BYTES / dense.bytes_per_pixel))
@@ -179,7 +189,14 @@ class Served:
             "confidence": tf.reduce_max(probabilities, axis=1),
             "label": tf.where(valid, names, ""),
             "valid": valid,
+            "known": valid & (_centred_logit(probabilities) >= self._least_logit),
         }
+
+
+def _centred_logit(probabilities: tf.Tensor) -> tf.Tensor:
+    """As `conformal.centred_logit`, of float32 [N, C]; never negative, for rounding neither."""
+    logs = tf.math.log(tf.maximum(probabilities, np.finfo(np.float32).tiny))
+    return tf.maximum(tf.reduce_max(logs, axis=1) - tf.reduce_mean(logs, axis=1), 0.0)
 
 
 def largest_image(dense: Dense) -> int:

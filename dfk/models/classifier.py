@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from dfk.data import class_names
 from dfk.layers import CalibratedSoftmax, Resizing
 
 InputShape = tuple[int | None, int | None, int]
@@ -85,6 +86,12 @@ def set_thresholds(model: keras.Model, thresholds: Mapping[str, float | Sequence
 def set_trained_on(model: keras.Model, record: Mapping[str, Any] | None) -> None:
     """Gives an `image_classifier` the record, of `dfk.data.trained_on`, of what it has seen."""
     model.layers[-1].trained_on = record
+
+
+def rename_classes(model: keras.Model, given: Mapping[str, str]) -> None:
+    """Gives classes of an `image_classifier` other names, as `class_names.renamed` does."""
+    head = model.layers[-1]
+    head.class_names = class_names.renamed(head.class_names, given)
 
 
 def class_names_of(model: keras.Model) -> tuple[str, ...]:

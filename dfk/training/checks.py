@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dfk import models, runs
-from dfk.config import OPTIONS, Config, weight_per_class
+from dfk.config import OPTIONS, Config, display_names, weight_per_class
 from dfk.config.options import SVM, Ensemble
-from dfk.data import augment, catalog, excluded_class, service
+from dfk.data import augment, catalog, class_names, excluded_class, service
 from dfk.data.catalog import Catalog
 from dfk.data.embedded import data_folder
 from dfk.errors import UsageError
@@ -58,6 +59,18 @@ def check_folder(config: Config) -> None:
         runs.check(config)
 
 
+def read_data(config: Config) -> Catalog:
+    """What `--data_dir` holds, by the names of `--class_names`; no image is opened.
+
+    Raises:
+        DataError: if there is nothing to read.
+        UsageError: if names are given for classes that are not there, or that none can have.
+    """
+    data = catalog.read(data_folder(config.data.data_dir), config.data.group_by)
+    names = class_names.renamed(data.class_names, display_names(config))
+    return dataclasses.replace(data, class_names=names)
+
+
 def check_data(config: Config, data: Catalog) -> None:
     """Refuses, before anything is written, flags that do not fit the images or the other models.
 
@@ -97,8 +110,7 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
     if config.input.data_service:
         service.check(config.input.data_service)
     if config.data.exclude_class:
-        there = catalog.read(data_folder(config.data.data_dir))
-        excluded_class.check(there, config.data.exclude_class)
+        excluded_class.check(read_data(config), config.data.exclude_class)
     models.KINDS[config.model].check(config, upcoming)
     if isinstance(config.options, Ensemble):
         _check_members(config, upcoming)

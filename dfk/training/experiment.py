@@ -10,9 +10,8 @@ from absl import logging
 
 from dfk import runs
 from dfk.config import Config
-from dfk.data import catalog, excluded_class, images, splits
+from dfk.data import excluded_class, images, splits
 from dfk.data.catalog import Catalog
-from dfk.data.embedded import data_folder
 from dfk.evaluation import conformal, open_set
 from dfk.reports import predictions, scored
 from dfk.reports.results import published
@@ -87,7 +86,7 @@ def load_data(config: Config) -> Catalog:
     Raises:
         DataError: naming everything that is wrong.
     """
-    data = catalog.read(data_folder(config.data.data_dir), config.data.group_by)
+    data = checks.read_data(config)
     if config.data.limit:
         data = splits.limit(data, config.data.limit)
     data = images.load(

@@ -8,6 +8,7 @@ from PIL import Image
 
 from dfk import cli
 from dfk.data import catalog, class_names, splits
+from dfk.errors import UsageError
 from dfk.runs.columns import RESERVED
 
 
@@ -52,6 +53,24 @@ def test_names_that_look_alike_are_refused_together():
 def test_any_other_name_will_do():
     names = ["0", "a b", "a,b", "a|b", "a:b=2", "<b>", "$x$", "图" * 60, "zero\u200cwidth", "=1+1"]
     assert class_names.faults(names) == []
+
+
+def test_other_names_keep_their_order():
+    assert class_names.renamed(["0", "1", "2"], {"2": "gan", "0": "vae"}) == ("vae", "1", "gan")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"3": "gan", "4": "vae"}, "names 3, 4; the classes are 0, 1"),
+        ({"0": "1"}, "two of 1, 1 have one name"),
+        ({"0": "doubt"}, "'doubt' is the name of a column"),
+        ({"0": "a\nb"}, "control"),
+    ],
+)
+def test_other_names_must_be_such_as_classes_have(given, message):
+    with pytest.raises(UsageError, match=message):
+        class_names.renamed(["0", "1"], given)
 
 
 def test_all_of_them_are_told_before_training_with_the_way_out(tmp_path, capsys):

@@ -21,6 +21,7 @@ from tensorflow_serving.config import model_server_config_pb2
 import dfk
 from dfk import cli, config, export, models, training
 from dfk.errors import UsageError
+from dfk.evaluation import conformal
 from dfk.export import serving_files
 from tests.datasets import write_kaggle
 from tests.networks import CLASSES, network
@@ -167,6 +168,32 @@ def test_a_wrong_fold_is_noticed(keras_file, tmp_path, monkeypatch):
     monkeypatch.setattr(folding, "_fold", wrong)
     with pytest.raises(export.DifferenceError, match="--no_fold"):
         export.export(keras_file, tmp_path)
+
+
+def test_a_wrong_known_is_noticed(keras_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(export.signatures, "_centred_logit", lambda x: x[:, 0] - 2)
+    with pytest.raises(export.DifferenceError, match="by nan"):
+        export.export(keras_file, tmp_path)
+
+
+def test_what_a_model_carries_is_exported_by_the_names_that_are_asked_for(tmp_path):
+    model = network()
+    record = {"sizes": [[9, 9], [9, 9]], "crop": 0, "formats": [{"GIF": 2}] * 3, "demo": False}
+    models.set_trained_on(model, record)
+    models.set_thresholds(model, {conformal.UNKNOWN: 50.0})
+    model.save(tmp_path / "m.keras")
+    names = {"cat": "gan", "übung": "vae"}
+    folder = export.export(tmp_path / "m.keras", class_names=names).folder
+    loaded = dfk.load(folder)
+    assert loaded.class_names == ("gan", "dog", "vae") and loaded.trained_on == record
+    (found,) = loaded.predict(noise(20, 10))
+    assert found.doubt == "10x20: trained on 9x9; unknown"
+    small = tmp_path / "small.keras"
+    arguments = ["export", str(tmp_path / "m.keras"), f"--compact={small}"]
+    assert cli.main([*arguments, "--class_names=cat:gan,übung:vae"]) == 0
+    assert (dfk.load(small).class_names, dfk.load(small).trained_on) == (loaded.class_names, record)
+    with pytest.raises(UsageError, match="names mouse; the classes are cat"):
+        export.export(tmp_path / "m.keras", class_names={"mouse": "gan"})
 
 
 def test_bfloat16_saves_two_bytes_a_weight(keras_file, tmp_path):

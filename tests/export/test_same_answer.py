@@ -19,7 +19,7 @@ from dfk.web.examination import Examiner
 from tests.networks import CLASSES
 from tests.pictures import BROKEN, GOOD
 
-OUTPUTS = {"probabilities", "confidence", "label", "valid"}
+OUTPUTS = {"probabilities", "confidence", "label", "valid", "known"}
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,13 @@ def test_a_server_over_rest(server, expected, named):
     for key in ("probabilities", "confidence"):
         answers[key] = answers[key].astype("float32")
     _check(answers, expected[:-1])
-    assert last == {"probabilities": [0.0] * 3, "confidence": 0.0, "label": "", "valid": False}
+    assert last == {
+        "probabilities": [0.0] * 3,
+        "confidence": 0.0,
+        "label": "",
+        "valid": False,
+        "known": False,
+    }
 
 
 def test_rest_takes_pixels(server, expected):

@@ -7,6 +7,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from dfk import models
 from dfk.data import decode
+from dfk.evaluation import conformal
 from dfk.export import signatures
 from dfk.export.dense import dense_part
 from dfk.export.signatures import Served
@@ -75,10 +76,11 @@ def test_an_empty_batch_and_one_of_broken_images_only(case):
     _, served = case
     empty = _ask(served, [])
     assert {key: value.shape for key, value in empty.items()} == {
-        **{"probabilities": (0, 3), "confidence": (0,), "label": (0,), "valid": (0,)}
+        **{"probabilities": (0, 3), "confidence": (0,), "label": (0,)},
+        **{"valid": (0,), "known": (0,)},
     }
     broken = _ask(served, [*BROKEN.values()])
-    assert not broken["valid"].any() and not broken["probabilities"].any()
+    assert not any(broken[key].any() for key in ("valid", "known", "probabilities"))
     none = served.serve_images(tf.zeros([0, 0, 0, 3], tf.uint8))
     assert none["probabilities"].shape == (0, 3)
 
@@ -89,8 +91,20 @@ def test_pixels(case):
     answers = served.serve_images(images)
     expected = model(images.astype("float32"), training=False)
     np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
+    assert answers["known"].numpy().all()  # Nothing says from where on
     labels = [CLASSES[k].encode() for k in np.argmax(expected, axis=1)]
     assert list(answers["label"].numpy()) == labels
+
+
+def test_known_is_what_stands_out_as_much_as_the_threshold_says():
+    model = network(16)
+    files = [encode(noise(20, 30, seed), "PNG") for seed in range(8)]
+    logits = np.sort(conformal.centred_logit(_expected(model, files)))
+    least = float(logits[3:5].mean())
+    served = Served(dense_part(model, precision="float32", fold=True), CLASSES, 0, least)
+    answers = _ask(served, [*files, BROKEN["empty"]])
+    expected = conformal.centred_logit(answers["probabilities"]) >= least
+    assert answers["known"].tolist() == [*expected[:-1], False] and answers["known"].sum() == 4
 
 
 def test_what_is_too_small_for_a_network_is_not_valid_and_never_nan():

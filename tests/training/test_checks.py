@@ -44,6 +44,20 @@ def test_a_folder_that_has_come_since_the_check_is_left_alone(data_dir, tmp_path
         training.run_checked(checked)
 
 
+def test_classes_have_the_names_that_are_given_to_them_in_all_else(data_dir, tmp_path):
+    flags = [f"--data_dir={data_dir}", f"--output_dir={tmp_path}", "--exclude_class=vae"]
+    (settings,) = config.parse([*flags, "--class_names=0:gan,3:vae", "--model=svm"])
+    assert checks.read_data(settings).class_names == ("gan", "1", "2", "vae", "4")
+    training.check([settings])
+    assert training.load_data(settings).class_names == ("gan", "1", "2", "4")
+    with pytest.raises(UsageError, match="no such class; the data has 0, 1"):
+        training.check([settings.with_(class_names=())])
+    with pytest.raises(UsageError, match="the classes are 0, 1"):
+        training.check([settings.with_(class_names=("5:gan",))])
+    with pytest.raises(UsageError, match="'gan' is not label:name, as in"):
+        config.parse([*flags, "--class_names=gan"])
+
+
 @pytest.mark.parametrize(
     "flags",
     [
