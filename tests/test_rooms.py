@@ -115,6 +115,7 @@ ELSEWHERE = {
     "data/tables": "data/test_layouts",
     "data/limits": "inference/test_classifier",
     "data/pixels": "inference/test_classifier",
+    "data/stored": "data/test_images",
     "evaluation/calibration": "evaluation/test_metrics",
     "evaluation/comparison": "reports/test_comparison",
     "export/check": "export/test_export",

@@ -26,6 +26,11 @@ class Needs(NamedTuple):
 
 PLATEAU = Needs(("schedule",), lambda c: c.fit.schedule == "plateau", "--schedule=plateau")
 SGD = Needs(("optimizer",), lambda c: c.fit.optimizer == "sgd", "--optimizer=sgd")
+NATIVE_CROPS = Needs(
+    ("train_crop", "image_size"),
+    lambda c: c.input.train_crop > 0 and not c.input.image_size,
+    "--train_crop and --image_size=0",
+)
 TEACHER = Needs(("teacher",), lambda c: bool(c.fit.teacher), "--teacher")
 BOTH_MIXES = Needs(
     ("mixup_alpha", "cutmix_alpha"),

@@ -58,7 +58,8 @@ class Data:
     )
     cache_gib: float = knob(
         4.0,
-        "GiB of decoded pixels that are kept in memory; the rest is cached on disk.",
+        "GiB of decoded pixels that are kept in memory, at most half of what is available; other "
+        "images are decoded whenever they are used.",
         Number(float, 0, MANY),
     )
 
@@ -147,9 +148,16 @@ class Input:
     )
     train_crop: int = knob(
         0,
-        "The side of random crops to train on, while whole images are tested; 0 trains on whole "
-        "images.",
+        "The side of random crops to train on, while whole images are tested; images may then "
+        "have many sizes. 0 trains on whole images.",
         Number(int, 0, LARGEST_SIDE),
+    )
+    on_small_image: str = knob(
+        "pad",
+        "Whether an image that is smaller than --train_crop is padded by its reflection or fails "
+        "the run.",
+        Choice("pad", "fail"),
+        needs=conditions.NATIVE_CROPS,
     )
     augment: tuple[str, ...] = knob(
         ("flip", "rotate=10", "jitter=0.1"),

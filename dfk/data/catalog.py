@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dfk.data import class_names as naming
-from dfk.data import groups, layouts
+from dfk.data import groups, layouts, stored
 from dfk.data.layouts import Row
 from dfk.data.problems import DataError, Problem
 
@@ -34,7 +34,8 @@ class Split:
         paths: N files.
         labels: int32 [N], an index into the catalog's class names or UNLABELLED.
         origins: N places that a message can name (`train.csv:17`, or a path).
-        images: N decoded images, uint8 [H, W, 3]; None before they are decoded.
+        images: N images, uint8 [H, W, 3], perhaps decoded when they are looked at
+            (`stored.Images`); None before they are loaded.
         groups: N names of what images share (a prompt, a video, a scene), by `group_by`; None
             without it.
     """
@@ -58,9 +59,14 @@ class Split:
             paths=pick(self.paths),
             labels=self.labels[indices],
             origins=pick(self.origins),
-            images=None if self.images is None else pick(self.images),
+            images=None if self.images is None else stored.take(self.images, indices),
             groups=None if self.groups is None else pick(self.groups),
         )
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(H, W) of each image; none is decoded for it."""
+        return stored.shapes_of(self.images)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,12 @@
-"""Decodes a catalog's images once, as uint8: in memory up to a budget, the rest on disk."""
+"""Decodes a catalog's images, as uint8: what fits stays in memory, the rest is read when used."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-import math
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,59 +16,24 @@ from absl import logging
 from dfk.data import decode
 from dfk.data.catalog import Catalog, Split
 from dfk.data.problems import DataError, Problem, describe
+from dfk.data.stored import File, Images, files_of, hash_of, is_as_before
+from dfk.system import hardware
 from dfk.system.progress import Bar
 
-
-class _Store:
-    """Keeps arrays in memory while they fit a budget, then in a file that no one else sees."""
-
-    def __init__(self, budget: int, spill_dir: Path):
-        self._budget = budget
-        self._spill_dir = spill_dir
-        self._file = None
-
-    def keep(self, image: np.ndarray) -> np.ndarray | tuple[int, tuple[int, ...]]:
-        """Takes an image; returns it, or where it was put in the file: (offset, shape)."""
-        self._budget -= image.nbytes
-        if self._budget >= 0:
-            return image
-        if self._file is None:
-            self._spill_dir.mkdir(parents=True, exist_ok=True)
-            # Without a name: the system removes it when the process ends, however it ends.
-            self._file = tempfile.TemporaryFile(dir=self._spill_dir)  # noqa: SIM115
-            logging.info("The images exceed --cache_gib; the rest is cached in %s", self._spill_dir)
-        offset = self._file.tell()
-        self._file.write(image.data)
-        return offset, image.shape
-
-    def reader(self) -> Callable[[np.ndarray | tuple[int, tuple[int, ...]]], np.ndarray]:
-        """Turns what `keep` returned into uint8 [H, W, 3], read from disk when it is used."""
-        if self._file is None:
-            return lambda kept: kept
-        self._file.flush()
-        # One map for all: the system limits their number to some 65,000.
-        with self._file:  # The map outlives it.
-            pixels = np.memmap(self._file, np.uint8, "r")
-
-        def read(kept):
-            if isinstance(kept, np.ndarray):
-                return kept
-            offset, shape = kept
-            return pixels[offset : offset + math.prod(shape)].reshape(shape)
-
-        return read
+# A file of this many bytes a pixel may be in work: what it holds, and what the decoder makes of it.
+_DECODER = 12
+# What of the memory available the pixels that are kept may take, and the images in work.
+_KEPT, _IN_WORK = 0.5, 0.25
 
 
-def load(
-    catalog: Catalog, *, on_bad_image: str = "fail", cache_gib: float = 4.0, spill_dir: Path
-) -> Catalog:
+def load(catalog: Catalog, *, on_bad_image: str = "fail", cache_gib: float = 4.0) -> Catalog:
     """Decodes every image of `catalog`.
 
     Args:
         on_bad_image: `fail`, or `skip` to leave out images that are missing or cannot
             be decoded and say which.
-        cache_gib: GiB of pixels kept in memory; what exceeds them goes to `spill_dir`.
-        spill_dir: a folder on disk, made if needed.
+        cache_gib: GiB of pixels kept in memory, at most half of what is available; images
+            beyond are decoded from their files whenever they are used.
 
     Returns:
         The catalog with `Split.images` and `fingerprint` set. With `skip` its `problems`
@@ -78,16 +42,18 @@ def load(
     Raises:
         DataError: naming all that is wrong, the catalog's own problems included.
     """
-    store = _Store(int(cache_gib * 2**30), spill_dir)
+    budget = min(cache_gib * 2**30, _KEPT * hardware.available_bytes())
     problems = list(catalog.problems)
     digests = []
     images: dict[str, dict] = {name: {} for name in catalog.splits}
     places = [(name, i) for name, split in catalog.splits.items() for i in range(len(split))]
     paths = [path for split in catalog.splits.values() for path in split.paths]
     with Bar(total=len(paths), desc="decoding", unit=" images", delay=2, leave=False) as bar:
-        for place, image in _decoded(paths):
+        for place, image, digest in _decoded(paths):
             name, index = places[place]
-            images[name][index] = store.keep(image)
+            fits = image.nbytes <= budget
+            budget -= image.nbytes * fits
+            images[name][index] = image if fits else File(paths[place], digest, image.shape)
             digests.append(_digest(name, catalog.splits[name], index, catalog.class_names, image))
             bar.update()
     for name, index in places:
@@ -95,42 +61,81 @@ def load(
             split = catalog.splits[name]
             what = _reason(split.paths[index])
             problems.append(Problem(_where(split, index), what, skippable=True))
-    read = store.reader()
     splits = {}
     for name, held in images.items():
         kept = sorted(held)
-        splits[name] = dataclasses.replace(
-            catalog.splits[name].take(kept), images=[read(held[index]) for index in kept]
-        )
+        pixels = Images([held[index] for index in kept])
+        splits[name] = dataclasses.replace(catalog.splits[name].take(kept), images=pixels)
     skipped = [problem for problem in problems if problem.skippable]
     if on_bad_image == "fail" or len(skipped) < len(problems):
         if problems:
             raise DataError(problems)
     elif skipped:
         logging.warning(f"Skipped {len(skipped)} images:\n{describe(skipped)}")
+    _tell_of_files(splits)
     fingerprint = hashlib.sha256(b"".join(sorted(digests))).hexdigest()
     return dataclasses.replace(
         catalog, splits=splits, problems=tuple(skipped), fingerprint=fingerprint
     )
 
 
-def _decoded(paths: list[Path]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields (index, uint8 [H, W, 3]) as images are ready, leaving out those that fail."""
+def _tell_of_files(splits: Mapping[str, Split]) -> None:
+    files = sum(len(files_of(split.images)) for split in splits.values())
+    if files:
+        every = sum(map(len, splits.values()))
+        logging.info(
+            "%d of %d images exceed --cache_gib, or half of the memory available: they are decoded "
+            "from their files whenever they are used.",
+            files,
+            every,
+        )
+
+
+@contextlib.contextmanager
+def unchanged(catalog: Catalog) -> Iterator[None]:
+    """Turns what TensorFlow raises of a file that has changed since `load` into a plain message.
+
+    Raises:
+        DataError: naming the files.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        changed = [
+            Problem(_where(split, i), "has changed or is gone since it was first read; start again")
+            for split in catalog.splits.values()
+            for i, file in files_of(split.images).items()
+            if not is_as_before(file)
+        ]
+        if not changed:
+            raise
+        raise DataError(changed) from error
+
+
+def _decoded(paths: list[Path]) -> Iterator[tuple[int, np.ndarray, bytes]]:
+    """Yields (index, uint8 [H, W, 3], hash of the file) as images are ready; some fail."""
     if not paths:
         return
+
+    def decoded(index: tf.Tensor, path: tf.Tensor):
+        data = tf.io.read_file(path)
+        return index, decode.decode(data), hash_of(data)
+
     # One graph for all splits: to make ready what decodes every format takes half a second.
     files = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths])
     images = (
         files.enumerate()
-        .map(
-            lambda index, path: (index, decode.decode(tf.io.read_file(path))),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=False,
-        )
+        .map(decoded, num_parallel_calls=_at_once(), deterministic=False)
         .ignore_errors()
     )
-    for index, image in images.as_numpy_iterator():
-        yield int(index), image
+    for index, image, digest in images.as_numpy_iterator():
+        yield int(index), image, digest
+
+
+def _at_once() -> int:
+    """How many files may be in work, each perhaps as large as an image may be."""
+    most = _IN_WORK * hardware.available_bytes() / (_DECODER * decode.MAX_PIXELS)
+    return max(1, min(hardware.cores(), int(most)))
 
 
 def _reason(path: Path) -> str:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import functools
-import os
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from dfk.data import augment, batch_order
+from dfk.data import augment, batch_order, reading, stored
 from dfk.data.catalog import Split
-from dfk.data.decode import decode
 from dfk.data.service import distribute
 from dfk.errors import UsageError
 from dfk.layers import Resizing
+from dfk.system import hardware
 
 # (images, labels, seed) -> (images, labels), as `mixing.make_mixer` gives it.
 Mixer = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+# Images of one size with no more pixels are augmented whole before they are cropped.
+_WHOLE = 2**16
+# Windows of each image of a holdout, at these shares of the room that there is for them.
+_SPREAD = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
+# What of the memory available the batches in work may take; bytes of a pixel that is decoded, and
+# of one in a batch, in each of its shapes from uint8 to what is handed over.
+_IN_WORK, _DECODED, _BATCHED = 0.25, 12, 40
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -56,10 +65,12 @@ def make_dataset(
         classes: C, the length of a one-hot label.
         batch_size: images per batch; fewer where the split has fewer.
         image_size: side in pixels that images are resized to; 0 keeps their size, which
-            must then be the same for all.
+            must then be the same for all unless there is a `crop`.
         training: shuffle, augment and crop.
         augmentations: as `augment.parse` gives them.
-        crop: side of the random training crop; 0 for none.
+        crop: side of the random training crop; 0 for none. What is not training shows four crops
+            of each image then, always the same, one after the other. Images that are smaller are
+            padded by their reflection.
         mixer: what mixes the images and labels of a batch.
         class_weight: C weights w; an image with the label y, mixed or not, weighs
             sum_k w_k y_k. Keras' own `class_weight` would take the argmax of a mixed label.
@@ -78,29 +89,34 @@ def make_dataset(
         a `class_weight`.
 
     Raises:
-        UsageError: for an empty split, images of different sizes without an
-            `image_size`, a crop larger than the images, turns of what is not square, or a
-            batch that does not part into equal shares.
+        UsageError: for an empty split, images of different sizes without an `image_size` or
+            a `crop`, a crop larger than every image, turns of what is not square, or a batch that
+            does not part into equal shares.
     """
     count = len(split)
     if not count:
         raise UsageError("the split holds no image")
-    fetch = _fetcher(split, image_size, from_files=bool(service))
     batch_size = min(batch_size, count)
     labels = tf.one_hot(split.labels, classes)
 
     if not training:
-        steps = tf.data.Dataset.range(0, count, batch_size)
+        views = len(_SPREAD) if crop else 1
+        fetch = _fetcher(split, image_size, crop)
+        steps = tf.data.Dataset.range(0, views * count, batch_size)
 
         def ordered(start: tf.Tensor):
-            indices = tf.range(start, tf.minimum(start + batch_size, count))
-            return tf.cast(fetch(indices), tf.float32), tf.gather(labels, indices)
+            numbers = tf.range(start, tf.minimum(start + batch_size, views * count))
+            indices, shares = numbers // views, tf.gather(_SPREAD, numbers % views)
+            images = fetch(indices, lambda sizes: reading.spread_places(sizes, crop, shares))
+            return tf.cast(images, tf.float32), tf.gather(labels, indices)
 
-        return steps.map(ordered, tf.data.AUTOTUNE).prefetch(2)
+        return steps.map(ordered, _at_once(split, batch_size, image_size or crop)).prefetch(2)
 
-    _check_crop(split, image_size, crop)
-    height, width = (image_size,) * 2 if image_size else split.images[0].shape[:2]
-    augment.check(augmentations, height, width)
+    side = window_side(split, image_size, crop)
+    fetch = _fetcher(split, image_size, side, from_files=bool(service))
+    shown = image_size or side
+    augment.check(augmentations, *((shown, shown) if shown else split.shapes[0]))
+    grid = reading.GRID if side - crop >= reading.GRID - 1 else 1
     part, parts = shard
     if batch_size % parts:
         raise UsageError(f"batches of {batch_size} images do not part into {parts} equal shares")
@@ -113,7 +129,11 @@ def make_dataset(
     def drawn(step: tf.Tensor):
         indices = indices_at(step * batch_size + part * share + tf.range(share, dtype=tf.int64))
         key = functools.partial(batch_order.key, seed, count=step * parts + part)
-        images = augment.augment(fetch(indices), augmentations, key(batch_order.AUGMENT))
+        seed_of_places = tf.random.experimental.stateless_fold_in(key(batch_order.CROP), 0)
+        images = fetch(
+            indices, lambda sizes: reading.drawn_places(sizes, side, grid, seed_of_places)
+        )
+        images = augment.augment(images, augmentations, key(batch_order.AUGMENT))
         if crop:
             images = augment.random_crop(images, crop, key(batch_order.CROP))
         images = tf.cast(images, tf.float32)
@@ -124,73 +144,92 @@ def make_dataset(
             return images, targets
         return images, targets, tf.linalg.matvec(targets, tf.constant(class_weight, tf.float32))
 
+    threads = _at_once(split, share, shown)
+
     def steps(first: int, end: int) -> tf.data.Dataset:
         numbers = tf.data.Dataset.range(first * per_epoch, end * per_epoch)
-        return numbers.map(drawn, tf.data.AUTOTUNE)
+        return numbers.map(drawn, threads)
 
     if not service:
-        return steps(first_epoch, epochs).prefetch(tf.data.AUTOTUNE)
+        return steps(first_epoch, epochs).prefetch(min(threads, 1))
     batches = distribute([steps(e, e + 1) for e in range(first_epoch, epochs)], service)
     # What comes from elsewhere does not tell its number.
     cardinality = tf.data.experimental.assert_cardinality((epochs - first_epoch) * per_epoch)
     return batches.apply(cardinality).prefetch(tf.data.AUTOTUNE)
 
 
-def _fetcher(split: Split, image_size: int, *, from_files: bool):
-    """A graph function from indices [B] to images [B, H, W, 3]: uint8, or float32 if resized."""
-    images = split.images
-    sizes = {image.shape[:2] for image in images}
-    if len(sizes) > 1 and not image_size:
-        smallest, largest = min(sizes), max(sizes)
-        raise UsageError(
-            f"the images have {len(sizes)} sizes, from {smallest[1]} x {smallest[0]} to "
-            f"{largest[1]} x {largest[0]}; choose one with --image_size"
-        )
+def window_side(split: Split, image_size: int, crop: int) -> int:
+    """The side of the windows that images are augmented in before they are cropped; 0 for none.
+
+    Images of one size and no more than 256 x 256 pixels are augmented whole, and so are those that
+    are resized. A window is larger than the crop, as far as the images that hold a crop allow.
+
+    Raises:
+        UsageError: if no image holds a crop.
+    """
+    sizes = {(image_size, image_size)} if image_size else set(split.shapes)
+    holding = [min(size) for size in sizes if min(size) >= crop]
+    if not holding:
+        largest = max(map(min, sizes))
+        raise UsageError(f"--train_crop={crop} does not fit images of {largest} pixels")
+    if image_size or not crop or (len(sizes) == 1 and math.prod(*sizes) <= _WHOLE):
+        return 0
+    return min(reading.GRID * math.ceil((crop + reading.GRID) / reading.GRID), *holding)
+
+
+def _fetcher(split: Split, image_size: int, side: int, *, from_files: bool = False):
+    """A graph function from indices [B], and sizes to places, to images [B, H, W, 3].
+
+    They are float32 if resized, else uint8, or what the images are.
+    """
+    if side and not image_size:
+        sizes = tf.constant(split.shapes, tf.int64)
+        cut = reading.windows(split, side, from_files=from_files)
+        return lambda indices, places: cut(indices, places(tf.gather(sizes, indices)))
+    is_one_size = len(set(split.shapes)) == 1
+    if not (is_one_size or image_size):
+        _refuse_sizes(split)
     # The layer that the model holds, so that training and serving resize alike.
     resize = Resizing(image_size, image_size) if image_size else None
+    read = reading.whole(split, from_files=from_files)
+    first = stored.kept_of(split.images)[0]
 
-    read = _file_reader(split) if from_files else _memory_reader(images)
-
-    def same_size(indices: tf.Tensor) -> tf.Tensor:
-        if from_files:
-            batch = tf.map_fn(read, indices, fn_output_signature=tf.uint8)
+    def same_size(indices: tf.Tensor, _) -> tf.Tensor:
+        if from_files or stored.files_of(split.images):
+            batch = reading.in_turn(read, indices, first.shape, tf.uint8)
         else:
             batch = tf.numpy_function(
-                lambda rows: np.stack([images[i] for i in rows]),
+                lambda rows: np.stack([split.images[i] for i in rows]),
                 [indices],
-                images[0].dtype,
+                first.dtype,
                 stateful=False,
             )
-        batch = tf.ensure_shape(batch, [indices.shape[0], *images[0].shape])
+        batch = tf.ensure_shape(batch, [indices.shape[0], *first.shape])
         return resize(batch) if resize else batch
 
-    def any_size(indices: tf.Tensor) -> tf.Tensor:
-        def one(index: tf.Tensor) -> tf.Tensor:
-            return resize(read(index))
+    def any_size(indices: tf.Tensor, _) -> tf.Tensor:
+        shape = [image_size, image_size, 3]
+        return reading.in_turn(lambda index: resize(read(index)), indices, shape, tf.float32)
 
-        spec = tf.TensorSpec([image_size, image_size, 3], tf.float32)
-        return tf.map_fn(one, indices, fn_output_signature=spec)
-
-    return same_size if len(sizes) == 1 else any_size
+    return same_size if is_one_size else any_size
 
 
-def _memory_reader(images: Sequence[np.ndarray]):
-    """A graph function from an index to a decoded image, uint8 [H, W, 3]."""
-
-    def read(index: tf.Tensor) -> tf.Tensor:
-        image = tf.numpy_function(lambda i: images[i], [index], tf.uint8, stateful=False)
-        return tf.ensure_shape(image, [None, None, 3])
-
-    return read
-
-
-def _file_reader(split: Split):
-    """The same from files, for other processes, which do not have what is in memory here."""
-    paths = tf.constant([os.path.abspath(path) for path in split.paths])
-    return lambda index: decode(tf.io.read_file(tf.gather(paths, index)))
+def _refuse_sizes(split: Split) -> None:
+    sizes = set(split.shapes)
+    smallest, largest = min(sizes), max(sizes)
+    raise UsageError(
+        f"the images have {len(sizes)} sizes, from {smallest[1]} x {smallest[0]} to "
+        f"{largest[1]} x {largest[0]}: train on crops of them with --train_crop, or resize them "
+        "to one size with --image_size"
+    )
 
 
-def _check_crop(split: Split, image_size: int, crop: int) -> None:
-    smallest = image_size or min(split.images[0].shape[:2])
-    if crop > smallest:
-        raise UsageError(f"--train_crop={crop} does not fit images of {smallest} pixels")
+def _at_once(split: Split, batch_size: int, side: int) -> int:
+    """How many batches of `side`, or of whole images, may be in work; AUTOTUNE chooses up to all
+    cores where memory allows."""
+    pixels = [math.prod(shape) for shape in split.shapes]
+    is_held = len(set(pixels)) > 1 or stored.files_of(split.images)
+    batch = batch_size * (side**2 or max(pixels)) * _BATCHED
+    held = batch + max(pixels) * _DECODED * bool(is_held)
+    most = int(_IN_WORK * hardware.available_bytes() / held)
+    return tf.data.AUTOTUNE if most >= hardware.cores() else max(1, most)

@@ -54,7 +54,7 @@ def record(data: Catalog, *, crop: int = 0, demo: bool = False) -> TrainedOn:
     total = sum(map(len, splits))
     with Bar(total=total, desc="formats", unit=" images", delay=2, leave=False) as bar:
         for split in splits:
-            sizes |= {image.shape[:2] for image in split.images}
+            sizes |= {*split.shapes}
             for label, path in zip(split.labels, split.paths, strict=True):
                 formats[label][_format_of_file(path)] += 1
                 bar.update()

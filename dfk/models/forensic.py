@@ -7,13 +7,13 @@ nothing. The traces are of high frequency: an image that was resized has lost mo
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
+from dfk.data.stored import shapes_of
 from dfk.errors import UsageError
 from dfk.layers import NoiseStatistics, RichFeatures
 from dfk.layers.noise_statistics import BINS, rings
@@ -48,16 +48,16 @@ def features(images: Sequence[np.ndarray]) -> np.ndarray:
         UsageError: for an image that is smaller.
     """
     result = np.empty((len(images), FEATURES), np.float32)
-    sizes: dict[tuple[int, ...], list[int]] = {}
-    for i, image in enumerate(images):
-        sizes.setdefault(image.shape, []).append(i)
-    for shape, indices in sizes.items():
-        if min(shape[:2]) < SMALLEST_IMAGE:
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for i, shape in enumerate(shapes_of(images)):
+        sizes.setdefault(shape, []).append(i)
+    for (height, width), indices in sizes.items():
+        if min(height, width) < SMALLEST_IMAGE:
             raise UsageError(
-                f"an image of {shape[1]} x {shape[0]} pixels is too small for forensic features, "
+                f"an image of {width} x {height} pixels is too small for forensic features, "
                 f"which need {SMALLEST_IMAGE} x {SMALLEST_IMAGE}"
             )
-        step = max(1, _BATCH_VALUES // math.prod(shape))
+        step = max(1, _BATCH_VALUES // (height * width * 3))
         for start in range(0, len(indices), step):
             batch = indices[start : start + step]
             result[batch] = _features(np.stack([images[i] for i in batch]))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from dfk.data.stored import shapes_of
 from dfk.data.trained_on import TrainedOn
 from dfk.errors import UsageError
 from dfk.model_files import facts, skops_files
@@ -77,7 +78,7 @@ class SVM:
         """
         if set(np.unique(labels)) != set(range(len(class_names))):
             raise UsageError("an SVM needs training images of every class")
-        image_size = images[0].shape[:2] if kind == "svm" else None
+        image_size = shapes_of(images)[0] if kind == "svm" else None
         rows = _rows(images, image_size)
         machine = rbf.Machine.fit(rows, labels, penalty=PENALTY[kind], progress=progress)
         return cls(kind, tuple(class_names), image_size, machine)
@@ -189,9 +190,9 @@ def _rows(images: Sequence[np.ndarray], image_size: tuple[int, int] | None) -> n
     """What a machine sees: pixels uint8 [N, D], or features float32 where any size will do."""
     if image_size is None:
         return forensic.features(images)
-    for image in images:
-        if image.shape[:2] != image_size:
-            (height, width), (h, w) = image_size, image.shape[:2]
+    for h, w in shapes_of(images):
+        if (h, w) != image_size:
+            height, width = image_size
             raise UsageError(
                 f"an svm compares pixels: trained on {width} x {height}, it cannot take an "
                 f"image of {w} x {h}; svm_forensic takes any size"

@@ -172,7 +172,7 @@ def _refuse_svm(name: str, upcoming: Mapping[Path, str]) -> None:
 
 def _check_sizes(config: Config, data: Catalog) -> None:
     """Refuses images, or crops of them, that the model cannot take."""
-    shapes = {image.shape[:2] for split in data.splits.values() for image in split.images}
+    shapes = {shape for split in data.splits.values() for shape in split.shapes}
     smallest = min(map(min, shapes))
     needed = smallest_image(config)
     resized = config.input.image_size if config.is_network else 0

@@ -16,7 +16,6 @@ from dfk.evaluation import conformal, open_set
 from dfk.reports import predictions, scored
 from dfk.reports.results import published
 from dfk.runs import ownership
-from dfk.system import files
 from dfk.training import checks, fitting, strategy
 from dfk.training.fitting import Fitted
 
@@ -55,7 +54,8 @@ def _work(config: Config) -> dict[str, Any]:
     else:
         data = load_data(config)
         checks.check_data(config, data)
-        with runs.prepared(config, runs.environment(_describe(config, data))) as folder:
+        environment = runs.environment(_describe(config, data))
+        with images.unchanged(data), runs.prepared(config, environment) as folder:
             result = _report(config, data, fitting.fit(config, data), folder)
     # After the metrics: they stand, whatever becomes of this; and --resume makes up for it.
     if config.keras.export:
@@ -66,7 +66,9 @@ def _work(config: Config) -> dict[str, Any]:
 def _work_for_the_chief(config: Config) -> dict[str, Any]:
     """What a worker does that is not the first: it trains with the others, and leaves nothing."""
     if config.is_network and not (config.run.resume and runs.finished(runs.working_folder(config))):
-        fitting.fit(config, load_data(config))
+        data = load_data(config)
+        with images.unchanged(data):
+            fitting.fit(config, data)
     return {}
 
 
@@ -93,7 +95,6 @@ def load_data(config: Config) -> Catalog:
         data,
         on_bad_image=config.data.on_bad_image,
         cache_gib=config.data.cache_gib,
-        spill_dir=files.cache_dir(),
     )
     data = splits.set_aside(data)
     excluded = config.data.exclude_class

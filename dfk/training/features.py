@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from dfk import models
@@ -129,9 +130,13 @@ def _check_features_fit(config: Config, data: Catalog, width: int) -> None:
         )
 
 
-def _drawn(config: Config, data: Catalog, base: keras.Model) -> Split:
-    """Features of the training images, augmented and cropped `feature_draws` times."""
-    dataset = make_dataset(
+def draws(config: Config, data: Catalog) -> tf.data.Dataset:
+    """The training images, augmented and cropped `feature_draws` times.
+
+    Raises:
+        UsageError: as `make_dataset`.
+    """
+    return make_dataset(
         split=data.splits["train"],
         classes=len(data.class_names),
         batch_size=config.keras.batch_size,
@@ -142,8 +147,12 @@ def _drawn(config: Config, data: Catalog, base: keras.Model) -> Split:
         seed=config.run.seed,
         epochs=config.options.feature_draws,
     )
+
+
+def _drawn(config: Config, data: Catalog, base: keras.Model) -> Split:
+    """Features of the draws."""
     features, labels = [], []
-    for images, one_hot in Bar(dataset, desc="features of draws", unit=" batches"):
+    for images, one_hot in Bar(draws(config, data), desc="features of draws", unit=" batches"):
         features += _as_images(base.predict_on_batch(images))
         labels += np.argmax(one_hot, axis=1).tolist()
     names = [f"draw {number}" for number in range(len(labels))]

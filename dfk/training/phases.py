@@ -13,8 +13,9 @@ from absl import logging
 from dfk import models, runs
 from dfk.config import Config, weight_per_class
 from dfk.data import augment
-from dfk.data.catalog import Catalog
-from dfk.data.pipeline import make_dataset, steps_per_epoch
+from dfk.data.catalog import Catalog, Split
+from dfk.data.pipeline import make_dataset, steps_per_epoch, window_side
+from dfk.data.problems import DataError, Problem
 from dfk.models import Phase
 from dfk.runs.checkpoint_file import Saved
 from dfk.training import distillation, features, multi_worker, sources, strategy
@@ -32,12 +33,36 @@ _REFRESH_STEPS = 20
 
 
 def check(config: Config, data: Catalog) -> None:
-    """Says whether batches can be made of the images.
+    """Says whether batches can be made of the images, and of which they are padded.
 
     Raises:
         UsageError: if not.
     """
-    _datasets(config, data)
+    train = data.splits["train"]
+    ahead = [x.is_fixed and features.stay_the_same(config) for x in _phases(config)]
+    if any(ahead) and config.options.feature_draws:
+        features.draws(config, data)
+    if not all(ahead):
+        _datasets(config, data)
+    if config.input.train_crop and not config.input.image_size:
+        _check_small(config, train)
+
+
+def _check_small(config: Config, split: Split) -> None:
+    """Tells of images that are smaller than the crops; `--on_small_image=fail` refuses them."""
+    crop = config.input.train_crop
+    small = [i for i, shape in enumerate(split.shapes) if min(shape) < crop]
+    if not small:
+        return
+    if config.input.on_small_image == "fail":
+        what = f"is {{1}} x {{0}} pixels, smaller than --train_crop={crop}"
+        raise DataError([Problem(split.origins[i], what.format(*split.shapes[i])) for i in small])
+    height, width = min(split.shapes[i] for i in small)
+    logging.warning(
+        f"{len(small)} of {len(split)} training images are smaller than --train_crop={crop} (down "
+        f"to {width} x {height}) and are padded by their reflection; --on_small_image=fail names "
+        "them."
+    )
 
 
 def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
@@ -47,8 +72,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
     first_epoch = 0
     strategy.wait_for_all()  # The chief has made the folder that the others look into.
     folder = runs.working_folder(config)
-    kind = models.KINDS[config.model]
-    for number, phase in enumerate(kind.phases(config)):
+    for number, phase in enumerate(_phases(config)):
         policies = _policies(config, phase, first_epoch)
         checkpoint = Checkpoint(
             folder / runs.CHECKPOINT,
@@ -61,7 +85,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
             checkpoint.restore(network)
             continue
         if phase.trainable_from is not None:
-            kind.train_from(model, phase.trainable_from)
+            models.KINDS[config.model].train_from(model, phase.trainable_from)
         ahead = phase.is_fixed and features.stay_the_same(config)
         fitted = _with_teacher(config, model, teacher, ahead=ahead)
         if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
@@ -72,6 +96,10 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
         checkpoint.end_phase(network)
         strategy.wait_for_all()  # The next phase reads what the chief has written.
     return checkpoint.saved
+
+
+def _phases(config: Config) -> list[Phase]:
+    return models.KINDS[config.model].phases(config)
 
 
 def _with_teacher(
@@ -174,11 +202,16 @@ def _training(
 
 
 def _datasets(config: Config, data: Catalog) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """An epoch of the training set with plain sampling, and the holdout, or this worker's share."""
+    """An epoch of the training set with plain sampling, and the holdout, or this worker's share.
+
+    Where training sees windows of the images, so does the holdout, always the same.
+    """
     holdout = strategy.holdout(config, data.splits["holdout"])
     common = _common(config, data)
     plain = make_dataset(**common, **_augmented(config, data))
-    return plain, make_dataset(split=holdout, **common)
+    size, crop = config.input.image_size, config.input.train_crop
+    crop = crop if window_side(data.splits["train"], size, crop) else 0
+    return plain, make_dataset(split=holdout, crop=crop, **common)
 
 
 def _common(config: Config, data: Catalog) -> dict[str, Any]:

@@ -19,9 +19,9 @@ def predict(model: keras.Model, split: Split, *, batch_size: int, progress: str 
     Images of one size share batches, as far as memory goes, the last one as small as it is. The
     model itself resizes, as it does in serving. A bar named `progress` shows how far it is.
     """
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, image in enumerate(split.images):
-        groups.setdefault(image.shape, []).append(i)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, shape in enumerate(split.shapes):
+        groups.setdefault(shape, []).append(i)
     classes = model.output_shape[-1]
     limits = Limits(bytes_per_pixel=models.bytes_per_pixel(model))
     answers = np.zeros((len(split), classes), np.float32)
@@ -29,7 +29,7 @@ def predict(model: keras.Model, split: Split, *, batch_size: int, progress: str 
         count = keras.callbacks.LambdaCallback(
             on_predict_batch_end=lambda _, logs: bar.update(len(logs["outputs"]))
         )
-        for (height, width, _), indices in groups.items():
+        for (height, width), indices in groups.items():
             size = limits.at_once(height, width, batch_size)
             answers[indices] = np.concatenate(
                 [

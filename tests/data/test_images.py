@@ -1,18 +1,20 @@
-"""Every image is decoded once, kept in memory or on disk, and what cannot be is said."""
+"""Every image is decoded, kept in memory or decoded again, and what cannot be is said."""
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from dfk.data import catalog, images, splits
 from dfk.data.catalog import DataError
+from dfk.data.stored import files_of
 from tests.datasets import COUNTS, save, write_csv, write_folders, write_kaggle
 
 BLACK = np.zeros((2, 2, 3), np.uint8)
 
 
-def _load(folder, spill_dir=None, **options):
-    return images.load(catalog.read(folder), spill_dir=spill_dir or folder / "spill", **options)
+def _load(folder, **options):
+    return images.load(catalog.read(folder), **options)
 
 
 def _problems(folder):
@@ -58,16 +60,36 @@ def test_pixels_are_those_of_the_files_in_their_order(kaggle):
 
 
 @pytest.mark.parametrize(
-    ("budget", "on_disk"), [(0, 6), (3 * 48 / 2**30, 3), (4.0, 0)], ids=["none", "half", "all"]
+    ("budget", "available", "in_files"),
+    [(0, 2**30, 6), (3 * 48 / 2**30, 2**30, 3), (4.0, 2 * 48, 5), (4.0, 2**30, 0)],
+    ids=["none", "half", "memory", "all"],
 )
-def test_memory_and_disk_give_the_same_pixels(small, loaded, tmp_path, budget, on_disk, logged):
-    spill_dir = tmp_path / "deep" / "spill"
-    data = _load(small, spill_dir, cache_gib=budget)
-    _check_pixels(data.splits["train"])
+def test_memory_and_files_give_the_same_pixels(
+    small, loaded, budget, available, in_files, logged, monkeypatch
+):
+    monkeypatch.setattr(images.hardware, "available_bytes", lambda: available)
+    data = _load(small, cache_gib=budget)
+    split = data.splits["train"]
+    _check_pixels(split)
+    _check_pixels(split.take([5, 2]))
     assert data.fingerprint == loaded.fingerprint
-    assert sum(isinstance(im, np.memmap) for im in data.splits["train"].images) == on_disk
-    assert ("--cache_gib" in logged.text) == bool(on_disk)
-    assert not list(spill_dir.glob("*"))  # Nothing is left behind, however the process ends.
+    assert split.shapes == loaded.splits["train"].shapes
+    assert len(files_of(split.images)) == in_files
+    told = f"{in_files} of 6 images exceed --cache_gib, or half of the memory available"
+    assert (told in logged.text) == bool(in_files)
+
+
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: save(BLACK, path)])
+def test_a_file_that_changes_afterwards_is_named(small, change):
+    data, other = _load(small, cache_gib=0), _load(small)
+    change(small / "train" / "train0001.png")
+    message = (
+        r"^train\.csv:3, train0001\.png: has changed or is gone since it was first read; start"
+    )
+    with pytest.raises(DataError, match=message), images.unchanged(data):
+        data.splits["train"].images[1]
+    with pytest.raises(tf.errors.OpError, match="of another kind"), images.unchanged(other):
+        raise tf.errors.InternalError(None, None, "of another kind")
 
 
 # The fingerprint
@@ -165,7 +187,7 @@ def test_a_file_that_vanishes_is_named(small):
     data = catalog.read(small)
     (small / "train" / "train0000.png").unlink()
     with pytest.raises(DataError, match=r"^train\.csv:2, train0000\.png: cannot be read: No such"):
-        images.load(data, spill_dir=small)
+        images.load(data)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def split(data_dir, tmp_path_factory):
     data = catalog.read(data_dir)
-    return images.load(data, spill_dir=tmp_path_factory.mktemp("spill")).splits["train"]
+    return images.load(data).splits["train"]
 
 
 def _epochs(split, epochs, **options):

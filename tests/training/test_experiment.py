@@ -16,7 +16,7 @@ from dfk.data.pipeline import make_dataset
 from dfk.errors import UsageError
 from dfk.training.callbacks import DivergenceError
 from tests.datasets import write_kaggle
-from tests.experiments import FINISHED, history, short
+from tests.experiments import FINISHED, history, interrupt, short
 
 
 def test_a_run_leaves_what_the_contract_lists(finished):
@@ -218,9 +218,49 @@ def test_images_of_several_sizes(tmp_path):
     odd = sorted((folder / "train").iterdir())[3]
     Image.open(odd).resize((11, 20)).save(odd)
     settings = short(folder, tmp_path / "runs", "--experiment=mixed")
-    with pytest.raises(UsageError, match=r"2 sizes, from .* choose one with --image_size"):
+    with pytest.raises(UsageError, match=r"2 sizes, from .*: train on crops .* --train_crop"):
         training.run(settings.with_(image_size=0))
     assert training.run(settings.with_(resume=True, experiment="resized"))["n"] == 10
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Images of 40 x 24 and of 16 x 16 pixels, and one of 9 x 30."""
+    folder = write_kaggle(tmp_path_factory.mktemp("mixed"), counts={"train": 40, "validation": 6})
+    for i, path in enumerate(sorted(folder.rglob("*.png"))[::2]):
+        Image.open(path).resize((40, 24) if i else (9, 30)).save(path)
+    return folder
+
+
+def test_crops_of_images_of_several_sizes(mixed, tmp_path, logged, monkeypatch):
+    flags = ["--image_size=0", "--train_crop=12", "--augment=forensic", "--epochs=2"]
+    settings = short(mixed, tmp_path / "memory", *flags)
+    assert training.run(settings)["n"] == 6
+    padded = "1 of 35 training images are smaller than --train_crop=12 (down to 9 x 30) and are pad"
+    assert padded in logged.text
+    # Decoded again whenever they are used, and interrupted, it ends the same.
+    other = short(mixed, tmp_path / "files", "--cache_gib=0", *flags)
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr("dfk.training.callbacks.StopAtNaN.on_epoch_begin", interrupt(at=1))
+        training.run(other)
+    training.run(other.with_(resume=True))
+    assert history(other.run_dir) == history(settings.run_dir)
+    answers = [run.run_dir / runs.PREDICTIONS for run in (other, settings)]
+    assert answers[0].read_bytes() == answers[1].read_bytes()
+
+
+def test_small_images_are_named_if_asked_for(mixed, tmp_path):
+    flags = ["--image_size=0", "--train_crop=12", "--on_small_image=fail"]
+    with pytest.raises(
+        DataError, match=r"^train.csv:\d+: is 9 x 30 pixels, smaller than --train_cr"
+    ):
+        training.run(short(mixed, tmp_path, *flags))
+
+
+@pytest.mark.parametrize("draws", [[], ["--feature_draws=1", "--train_crop=12", "--augment=turn"]])
+def test_features_of_images_of_several_sizes(mixed, tmp_path, draws):
+    flags = ["--model=rich", "--image_size=0", "--augment=", *draws]
+    assert training.run(short(mixed, tmp_path, *flags))["n"] == 6
 
 
 def test_two_classes_and_no_validation_split(tmp_path):
