@@ -242,7 +242,8 @@ class Fit:
     )
     ema: float = knob(
         0.0,
-        "The momentum of a moving average of the weights, which is what counts; 0 for none.",
+        "The momentum of a moving average of the weights, which is what counts; 0 for none. In the "
+        "first steps it is less: t / (t + 9) after t of them.",
         Number(float, 0, 0.99999),
     )
     label_smoothing: float = knob(

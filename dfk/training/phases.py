@@ -18,7 +18,7 @@ from dfk.data.pipeline import make_dataset, steps_per_epoch, window_side
 from dfk.data.problems import DataError, Problem
 from dfk.models import Phase
 from dfk.runs.checkpoint_file import Saved
-from dfk.training import distillation, features, multi_worker, sources, strategy
+from dfk.training import distillation, features, multi_worker, optimizers, sources, strategy
 from dfk.training.callbacks import (
     AverageWeights,
     Progress,
@@ -129,7 +129,7 @@ def _fit_phase(
     plain, holdout = _datasets(config, data)
     with strategy.scope(config):
         network.compile(
-            optimizer=_optimizer(config, phase.learning_rate),
+            optimizer=optimizers.make(config, phase.learning_rate),
             loss=_loss(config),
             metrics=["accuracy"],
         )
@@ -265,18 +265,3 @@ def _loss(config: Config) -> keras.losses.Loss:
     return keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=config.fit.label_smoothing
     )
-
-
-def _optimizer(config: Config, learning_rate: float) -> keras.optimizers.Optimizer:
-    options = {"weight_decay": config.fit.weight_decay or None}
-    if config.fit.ema:
-        options |= {"use_ema": True, "ema_momentum": config.fit.ema}
-    if config.fit.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(learning_rate, **options)
-    else:
-        options |= {"momentum": config.fit.momentum, "nesterov": config.fit.momentum > 0}
-        optimizer = keras.optimizers.SGD(learning_rate, **options)
-    if config.fit.weight_decay:
-        # Decay would only work against what normalises.
-        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    return optimizer

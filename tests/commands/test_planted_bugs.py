@@ -5,7 +5,7 @@ import pytest
 from dfk import cli, models
 from dfk.inference import Classifier
 from dfk.inference.explain import Explainer
-from dfk.training import features, fitting, phases
+from dfk.training import features, fitting, optimizers, phases
 from tests.datasets import write_kaggle
 from tests.networks import network
 
@@ -28,7 +28,7 @@ def data_dir(tmp_path_factory):
     ("place", "name", "flags"),
     [
         (phases, "make_dataset", []),
-        (phases, "_optimizer", []),
+        (optimizers, "make", []),
         (fitting, "fit_temperature", []),
         (fitting.models.SVM, "fit", ["--model=svm"]),
         (features, "make_dataset", ["--model=rich", "--feature_draws=1"]),

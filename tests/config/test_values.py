@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from dfk import config, models
 from dfk.data import augment
 from dfk.errors import UsageError
-from dfk.training import checks, phases
+from dfk.training import checks, optimizers, phases
 
 NUMERIC = [
     name
@@ -71,7 +71,7 @@ def _build(settings, network):
     """All that a training makes of numbers, but for networks of more channels than tests hold."""
     assert config.parse([f"{line}" for line in settings.to_flags().splitlines()]) == [settings]
     (*_, phase) = models.KINDS[settings.model].phases(settings)
-    phases._optimizer(settings, phase.learning_rate).build([])
+    optimizers.make(settings, phase.learning_rate).build([])
     phases._policies(settings, phase, 0), phases._loss(settings), phases._mixer(settings)
     augment.parse(settings.input.augment), config.class_weights(settings)
     filters = getattr(settings.options, "filters", ())

@@ -53,19 +53,6 @@ def test_a_resumed_average_of_before_ends_as_one_that_was_not_interrupted(
     assert folders == {"train", "holdout"}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_weight_decay_spares_what_normalises(data_dir, tmp_path, monkeypatch, optimizer):
-    settings = short(data_dir, tmp_path, f"--optimizer={optimizer}", "--weight_decay=0.1")
-    optimizer = phases._optimizer(settings, 0.1)
-    network = models.network_of(models.ResidualNet(classes=3, filters=(4, 8), seed=0))
-    optimizer.build(network.trainable_variables)
-    before = {v.path: np.array(v) for v in network.trainable_variables}
-    optimizer.apply([0 * v for v in network.trainable_variables])
-    changed = {v.path for v in network.trainable_variables if not np.array_equal(v, before[v.path])}
-    kernels = {path for path in before if path.endswith("kernel")}
-    assert changed == kernels
-
-
 def test_smoothed_labels_cost_a_sure_answer(data_dir, tmp_path):
     """A fifth of a label is spread over both classes: nine tenths and one tenth."""
     labels, logits = np.array([[1.0, 0.0]]), np.log([[0.8, 0.2]])
