@@ -24,6 +24,7 @@ class Needs(NamedTuple):
     text: str
 
 
+NATIVE = Needs(("image_size",), lambda c: c.input.image_size == 0, "--image_size=0")
 PLATEAU = Needs(("schedule",), lambda c: c.fit.schedule == "plateau", "--schedule=plateau")
 SGD = Needs(("optimizer",), lambda c: c.fit.optimizer == "sgd", "--optimizer=sgd")
 NATIVE_CROPS = Needs(

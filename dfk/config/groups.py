@@ -152,6 +152,13 @@ class Input:
         "have many sizes. 0 trains on whole images.",
         Number(int, 0, LARGEST_SIDE),
     )
+    test_crop: int = knob(
+        0,
+        "The side of the crops, up to 9, whose logits are averaged for an image that is larger; 0 "
+        "takes it from what was trained on.",
+        Number(int, 0, LARGEST_SIDE),
+        needs=conditions.NATIVE,
+    )
     on_small_image: str = knob(
         "pad",
         "Whether an image that is smaller than --train_crop is padded by its reflection or fails "

@@ -18,7 +18,7 @@ from PIL import Image
 from dfk.data import audit_warnings, catalog, file_traces, jpeg_grid, leakage, splits
 from dfk.data.file_traces import Traces
 from dfk.data.jpeg_grid import Grid
-from dfk.data.limits import Limits
+from dfk.data.limits import Limits, Memory
 from dfk.data.pixels import pixels_of
 from dfk.data.problems import DataError, Problem
 from dfk.data.sources import text
@@ -123,7 +123,7 @@ def _look(split: str, path: Path, label: str) -> File:
         data = path.read_bytes()
     except OSError as error:
         return dataclasses.replace(file, error=f"cannot be read: {error.strerror}")
-    pixels = pixels_of(data, limits=Limits(bytes_per_pixel=_BYTES_PER_PIXEL * hardware.cores()))
+    pixels = pixels_of(data, limits=Limits(memory=Memory(_BYTES_PER_PIXEL * hardware.cores())))
     if isinstance(pixels, str):
         return dataclasses.replace(file, bytes=len(data), error=pixels)
     return dataclasses.replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dfk.data import decode
+from dfk.layers import native_crops
 from dfk.system import hardware
 
 # Of a call: images share it while all of them together take no more.
@@ -13,22 +14,48 @@ CALL_BYTES = 2**30
 _SHARE = 0.8
 
 
+class Memory(NamedTuple):
+    """The memory that images take, from the file to the answer.
+
+    Attributes:
+        bytes_per_pixel: of the image.
+        crops: for each network that sees no more than crops of a large image (`NativeCrops`), the
+            bytes that a pixel of them takes, and their side in pixels.
+    """
+
+    bytes_per_pixel: float = 24
+    crops: tuple[tuple[float, int], ...] = ()
+
+    def of(self, height, width):
+        """Bytes of an image; height and width are numbers, or float scalars of a graph."""
+        total = self.bytes_per_pixel * height * width
+        for cost, side in self.crops:
+            rows, columns, high, wide = native_crops.grid(height, width, side)
+            total += cost * rows * columns * high * wide
+        return total
+
+    @property
+    def crops_at_most(self) -> float:
+        """Bytes of the crops of an image, however large it is."""
+        return sum(cost * native_crops.most_crops(side) * side**2 for cost, side in self.crops)
+
+
 class Limits(NamedTuple):
     """What an image may be for a model to answer.
 
     Attributes:
         smallest_image: pixels a side.
-        bytes_per_pixel: of memory, from the file to the answer; see `models.bytes_per_pixel`.
+        memory: that it takes; see `models.memory`.
         max_pixels: whatever the memory is.
     """
 
     smallest_image: int = 1
-    bytes_per_pixel: float = 24
+    memory: Memory = Memory()
     max_pixels: int = decode.MAX_PIXELS
 
     def most_pixels(self) -> int:
-        """Pixels of the largest image that there is memory for now."""
-        most = int(_SHARE * hardware.available_bytes() / self.bytes_per_pixel)
+        """Pixels of the largest image that there is memory for now, but for its crops."""
+        most = int(_SHARE * hardware.available_bytes() / self.memory.bytes_per_pixel)
         return min(self.max_pixels, most)
 
     def refusal(self, height: int, width: int) -> str:
@@ -41,16 +68,15 @@ class Limits(NamedTuple):
             )
         if pixels > most:
             return f"{width} x {height} pixels, more than {round(most / 1e6, 2):g} megapixels"
-        if pixels > self.most_pixels():
-            needed = pixels * self.bytes_per_pixel / _SHARE / 2**30
+        needed, there = self.memory.of(height, width) / _SHARE, hardware.available_bytes()
+        if needed > there:
             return (
-                f"{width} x {height} pixels would need about {needed:.1f} GiB with this model, "
-                f"{hardware.available_bytes() / 2**30:.1f} GiB are available; crop the image, or "
-                "free memory"
+                f"{width} x {height} pixels would need about {needed / 2**30:.1f} GiB with this "
+                f"model, {there / 2**30:.1f} GiB are available; crop the image, or free memory"
             )
         return ""
 
     def at_once(self, height: int, width: int, batch_size: int) -> int:
         """How many images of one size share a call."""
         most = min(CALL_BYTES, _SHARE * hardware.available_bytes())
-        return max(1, min(batch_size, int(most / (height * width * self.bytes_per_pixel))))
+        return max(1, min(batch_size, int(most / self.memory.of(height, width))))

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from dfk.data.catalog import Catalog, Problem, Split
-from dfk.data.limits import Limits
+from dfk.data.limits import Limits, Memory
 from dfk.data.pixels import pixels_of
 from dfk.errors import UsageError
 from dfk.evaluation import degrade
@@ -189,7 +189,7 @@ def _save(
     draft: Path, crop: int, format: Format, source: Path, place: Path
 ) -> tuple[str, _Outcome]:
     """Saves one image; returns the format that it had, and what became of it."""
-    limits = Limits(bytes_per_pixel=_BYTES_PER_PIXEL * hardware.cores())
+    limits = Limits(memory=Memory(_BYTES_PER_PIXEL * hardware.cores()))
     kind, _ = _header(source)
     pixels = pixels_of(source, limits=limits)
     if isinstance(pixels, str):

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from dfk import models
+from dfk.data.limits import Memory
 from dfk.export.folding import lean
 from dfk.layers import Resizing
 
@@ -24,14 +25,14 @@ class Dense(NamedTuple):
         resizes: for each size that the model's networks take, the layer that makes it; None
             where images keep their own.
         smallest: least pixels a side of an image.
-        bytes_per_pixel: of memory, from an image's file to the answer.
+        memory: that an image takes, from its file to the answer.
         function: takes an image batch float32 [N, H, W, 3] in 0..255 per size, in their order;
             answers probabilities, float32 [N, C].
     """
 
     resizes: dict[Size, Resizing | None]
     smallest: int
-    bytes_per_pixel: float
+    memory: Memory
     function: tf.types.experimental.PolymorphicFunction
 
 
@@ -54,7 +55,7 @@ def dense_part(model: keras.Model, *, precision: str, fold: bool) -> Dense:
 
     signature = [tf.TensorSpec([None, *_sides(size), 3], tf.float32) for size in sizes]
     function = tf.function(function, input_signature=signature, autograph=False)
-    costs = models.smallest_image(model), models.bytes_per_pixel(model)
+    costs = models.smallest_image(model), models.memory(model)
     return Dense(resizes, *costs, function)
 
 
@@ -69,7 +70,11 @@ def _answer(model: keras.Model, resizes: dict, **options) -> _Answer:
     size = (resize.height, resize.width) if resize else None
     resizes.setdefault(size, resize)
     copy = _with_constants(lean(network, **options))
-    return lambda images: softmax(copy(images[size]))
+    crops = models.crops_of(model)
+    if crops is None:
+        return lambda images: softmax(copy(images[size]))
+    average = model.get_layer("average_crops")
+    return lambda images: softmax(average([copy(crops(images[size])), images[size]]))
 
 
 def _with_constants(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -51,8 +51,7 @@ class Served:
         self._smallest, self._class_names = dense.smallest, tuple(class_names)
         self._least_logit = least_logit
         self.max_pixels = max_pixels or largest_image(dense)
-        # Images share a call of the network while they take no more than an image may.
-        self._at_once = min(self.max_pixels, int(CALL_BYTES / dense.bytes_per_pixel))
+        self._memory = dense.memory
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False
@@ -89,7 +88,7 @@ class Served:
     def _in_parts(self, images: tf.Tensor) -> tf.Tensor:
         """Probabilities [N, C] of uint8 [N, H, W, 3], of so many at a time as memory allows."""
         count, height, width = (tf.shape(images)[i] for i in range(3))
-        at_once = tf.maximum(self._at_once // (height * width), 1)
+        at_once = self._at_once(height, width)
 
         def answer(start: tf.Tensor, answers: tf.Tensor):
             part = images[start : start + at_once]
@@ -104,6 +103,13 @@ class Served:
             parallel_iterations=1,
         )
         return answers
+
+    def _at_once(self, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        """How many images of a size share a call: while they take no more than an image may."""
+        height, width = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
+        by_pixels = self.max_pixels / (height * width)
+        by_memory = CALL_BYTES / self._memory.of(height, width)
+        return tf.maximum(tf.cast(tf.minimum(by_pixels, by_memory), tf.int32), 1)
 
     def save(self, folder: Path) -> None:
         """Writes the SavedModel with its two signatures; the dense part is its `tpu_func`."""
@@ -157,7 +163,7 @@ class Served:
 
         def answer(left: tf.Tensor, probabilities: tf.Tensor):
             shape = shapes[tf.argmax(left)]
-            at_once = tf.maximum(self._at_once // tf.reduce_prod(shape[:2]), 1)
+            at_once = self._at_once(*tf.unstack(shape[:2]))
             rows = tf.where(left & tf.reduce_all(shapes == shape, axis=1))[:at_once]
             batch = [tf.gather(x, rows[:, 0]) for x in pixels]
             images = tf.map_fn(_parsed, batch[native], fn_output_signature=_IMAGE)
@@ -201,8 +207,10 @@ def _centred_logit(probabilities: tf.Tensor) -> tf.Tensor:
 
 def largest_image(dense: Dense) -> int:
     """Pixels of the largest image whose request stays within `BUDGET_BYTES`."""
-    others = (_DECODED_AT_ONCE - 1) * DECODED
-    return min(decode.MAX_PIXELS, int(BUDGET_BYTES / (dense.bytes_per_pixel + others)))
+    decoded = dense.memory.bytes_per_pixel + (_DECODED_AT_ONCE - 1) * DECODED
+    whole = BUDGET_BYTES / (decoded + sum(cost for cost, _ in dense.memory.crops))
+    cropped = (BUDGET_BYTES - dense.memory.crops_at_most) / decoded
+    return min(decode.MAX_PIXELS, int(max(whole, cropped)))
 
 
 @contextlib.contextmanager

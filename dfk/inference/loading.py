@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dfk.data.limits import Limits
+from dfk.data.limits import Limits, Memory
 from dfk.data.pixels import Image
 from dfk.inference.classifier import Classifier, Prediction
 from dfk.models import locate
@@ -69,7 +69,7 @@ def _load_svm(path: Path) -> Classifier:
         thresholds=svm.thresholds,
         temperature=svm.temperature,
         model=svm,
-        limits=Limits(bytes_per_pixel=svm.bytes_per_pixel),
+        limits=Limits(memory=Memory(svm.bytes_per_pixel)),
         trained_on=svm.trained_on,
     )
 
@@ -90,7 +90,7 @@ def _load_keras(path: Path) -> Classifier:
         thresholds=head.thresholds,
         temperature=head.temperature,
         model=model,
-        limits=Limits(models.smallest_image(model), models.bytes_per_pixel(model)),
+        limits=Limits(models.smallest_image(model), models.memory(model)),
         trained_on=head.trained_on,
     )
 

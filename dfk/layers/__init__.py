@@ -12,17 +12,20 @@ from dfk.layers.calibrated_softmax import CalibratedSoftmax
 from dfk.layers.combining import ConfidenceWeightedAverage, Frozen, Scale
 from dfk.layers.dropout import Dropout
 from dfk.layers.high_pass import HighPass
+from dfk.layers.native_crops import AverageCrops, NativeCrops
 from dfk.layers.noise_statistics import NoiseStatistics
 from dfk.layers.resizing import Resizing
 from dfk.layers.rich_features import RichFeatures
 
 __all__ = [
+    "AverageCrops",
     "BatchNormalization",
     "CalibratedSoftmax",
     "ConfidenceWeightedAverage",
     "Dropout",
     "Frozen",
     "HighPass",
+    "NativeCrops",
     "NoiseStatistics",
     "Resizing",
     "RichFeatures",

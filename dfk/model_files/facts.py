@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dfk.data.decode import MAX_PIXELS
-from dfk.data.limits import Limits
+from dfk.data.limits import Limits, Memory
 from dfk.data.trained_on import FORMATS, TrainedOn
 from dfk.model_files.refused import Refused
 
@@ -110,9 +110,18 @@ def check_limits(known: Mapping[str, Any]) -> Limits:
     """
     smallest = known.get("smallest_image", 1)
     cost, most = known.get("bytes_per_pixel", 700), known.get("max_pixels", MAX_PIXELS)
+    crops = known.get("crops", [])
     if not all(is_number(value) and value > 0 for value in (smallest, cost, most)):
         raise Refused("its smallest_image, bytes_per_pixel or max_pixels is no number above 0")
-    return Limits(smallest, cost, min(int(most), MAX_PIXELS))
+    if not isinstance(crops, list) or not all(map(_is_crop, crops)):
+        raise Refused(f"its crops are {crops!r}, not pairs of bytes per pixel and a side")
+    memory = Memory(cost, tuple((cost, side) for cost, side in crops))
+    return Limits(smallest, memory, min(int(most), MAX_PIXELS))
+
+
+def _is_crop(value: Any) -> bool:
+    numbers = isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
+    return numbers and value[0] >= 0 and type(value[1]) is int and value[1] > 0
 
 
 def is_number(value: Any) -> bool:

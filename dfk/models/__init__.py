@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dfk.models.classifier import (
     class_names_of,
+    crops_of,
     image_classifier,
     logits_of,
     network_of,
@@ -11,6 +12,7 @@ from dfk.models.classifier import (
     set_temperature,
     set_thresholds,
     set_trained_on,
+    with_test_crop,
 )
 from dfk.models.deepfakenet import DeepFakeNet
 from dfk.models.ensemble import (
@@ -25,9 +27,9 @@ from dfk.models.ensemble import (
 )
 from dfk.models.kinds import BUILDERS, KINDS, Phase, build
 from dfk.models.limits import (
-    bytes_per_pixel,
     image_sizes,
     input_size,
+    memory,
     smallest_image,
     smallest_input,
 )
@@ -57,11 +59,11 @@ __all__ = [
     "RichNet",
     "WeightsError",
     "build",
-    "bytes_per_pixel",
     "check_trainable_from",
     "check_weights",
     "class_names_of",
     "common_class_names",
+    "crops_of",
     "cross_fit_ensemble",
     "fit_ensemble",
     "has_batch_norm",
@@ -72,6 +74,7 @@ __all__ = [
     "logits_of",
     "member_weights_of",
     "members_of",
+    "memory",
     "network_of",
     "rename_classes",
     "set_temperature",
@@ -80,4 +83,5 @@ __all__ = [
     "set_trained_on",
     "smallest_image",
     "smallest_input",
+    "with_test_crop",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from dfk.data import class_names
-from dfk.layers import CalibratedSoftmax, Resizing
+from dfk.layers import AverageCrops, CalibratedSoftmax, NativeCrops, Resizing
 
 InputShape = tuple[int | None, int | None, int]
 
@@ -41,6 +41,26 @@ def image_classifier(
         x = Resizing(height, width, name="resize")(x)
     probabilities = CalibratedSoftmax(class_names, temperature, name="probabilities")(network(x))
     return keras.Model(images, probabilities, name=name)
+
+
+def with_test_crop(model: keras.Model, side: int) -> keras.Model:
+    """The same `image_classifier`, which averages the logits of crops of larger images.
+
+    Args:
+        model: of a network that takes images at their own size. Its weights are shared.
+        side: of the crops, in pixels, as `dfk.layers.NativeCrops` makes them. The answer to an
+            image that is not larger stays what it is.
+    """
+    images = keras.Input((None, None, 3), name="images")
+    logits = network_of(model)(NativeCrops(side, name="crops")(images))
+    logits = AverageCrops(name="average_crops")([logits, images])
+    head = model.layers[-1]
+    return keras.Model(images, head.from_config(head.get_config())(logits), name=model.name)
+
+
+def crops_of(model: keras.Model) -> NativeCrops | None:
+    """What cuts large images into crops in an `image_classifier`; None where nothing does."""
+    return next((layer for layer in model.layers if isinstance(layer, NativeCrops)), None)
 
 
 def names_of(classes: int, class_names: Sequence[str] | None) -> tuple[str, ...]:

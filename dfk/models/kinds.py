@@ -81,6 +81,7 @@ class Kind(NamedTuple):
         check: refuses what it starts with, before anything is begun; some of it may be upcoming: by
             folder, the kinds of the runs that will be there.
         one_size: whether all images must have the same size.
+        learns_size: whether it knows images best that are as large as those that it learned on.
     """
 
     network: Callable[..., keras.Model] | None = None
@@ -91,6 +92,7 @@ class Kind(NamedTuple):
     least: Callable[[Config], int] = _measured
     check: Callable[[Config, Mapping[Path, str]], None] = _nothing
     one_size: bool = False
+    learns_size: bool = False
 
 
 def _of_deepfakenet(config: Config, pretrained: bool) -> dict[str, Any]:
@@ -159,6 +161,7 @@ KINDS = {
         last_fixed="average",
         least=lambda _: vgg.SMALLEST_IMAGE,
         check=_check_vgg16,
+        learns_size=True,
     ),
     "residual": Kind(ResidualNet, _of_residual, least=_least_of_residual),
     "rich": Kind(

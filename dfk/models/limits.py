@@ -6,8 +6,9 @@ import math
 
 import keras
 
+from dfk.data.limits import Memory
 from dfk.layers import Resizing
-from dfk.models.classifier import network_of
+from dfk.models.classifier import crops_of, network_of
 from dfk.models.ensemble import members_of
 
 _LARGEST = 1024  # Pixels a side: no network needs more, unless it takes one size alone
@@ -64,35 +65,46 @@ def smallest_input(network: keras.Model) -> int:
     return next(filter(fits, range(1, _LARGEST)), 1)
 
 
-def bytes_per_pixel(model: keras.Model) -> float:
-    """The memory that a pixel of an image takes while a model [N, H, W, C] answers, or explains."""
-    return DECODED + _inside(model)
+def memory(model: keras.Model) -> Memory:
+    """The memory that images take while a model [N, H, W, C] answers, or explains."""
+    inside = _inside(model)
+    return inside._replace(bytes_per_pixel=DECODED + inside.bytes_per_pixel)
 
 
-def _inside(layer: keras.layers.Layer) -> float:
-    """The memory that a layer, or model, takes for a pixel that enters it.
+def _inside(layer: keras.layers.Layer) -> Memory:
+    """The memory that a layer, or model, takes for images that enter it.
 
     Of a model it is what its layers hold at once, one after the other: what enters and leaves a
     layer and what later ones will need. Members of an ensemble may be at work all at once. What
     a layer takes inside itself it says by an attribute `BYTES_PER_PIXEL`.
     """
     if not isinstance(layer, keras.Model):
-        return getattr(layer, "BYTES_PER_PIXEL", 0)
+        return Memory(getattr(layer, "BYTES_PER_PIXEL", 0))
     if input_size(layer) or not _images_of(layer.input):
-        return 0
-    layers = layer.layers
+        return Memory(0)
+    parts = list(map(_inside, layer.layers))
+    own = sum(part.bytes_per_pixel for part in parts)
+    if cut := crops_of(layer):
+        crop = _OVERHEAD * _bytes(layer.input.shape[-1:], "float32")
+        return Memory(0, ((crop + own, cut.side),))
+    return Memory(_held(layer) + own, sum((part.crops for part in parts), ()))
+
+
+def _held(model: keras.Model) -> float:
+    """The bytes per pixel that lie between the layers of a model, at the worst moment."""
+    layers = model.layers
     used = {id(x): i for i, inner in enumerate(layers) for x in _images_of(inner.input)}
     tensors = [x for inner in layers for x in _images_of(inner.output)]
-    size = [side or _SIDE for side in layer.input.shape[1:3]]
-    shape = (1, *size, layer.input.shape[-1])
-    shapes = keras.Model(layer.input, tensors).compute_output_shape(shape)
+    size = [side or _SIDE for side in model.input.shape[1:3]]
+    shape = (1, *size, model.input.shape[-1])
+    shapes = keras.Model(model.input, tensors).compute_output_shape(shape)
     sizes = {id(x): _bytes(s, x.dtype) for x, s in zip(tensors, shapes, strict=True)}
     live, peak = set(), 0
     for i, inner in enumerate(layers):
         live |= {id(x) for x in _images_of(inner.output)}
         peak = max(peak, sum(sizes[x] for x in live))
         live = {x for x in live if used.get(x, 0) > i}
-    return _OVERHEAD * peak / math.prod(size) + sum(map(_inside, layers))
+    return _OVERHEAD * peak / math.prod(size)
 
 
 def _bytes(shape: tuple[int, ...], dtype: str) -> int:

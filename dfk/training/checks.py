@@ -124,8 +124,8 @@ def check_sides(config: Config) -> None:
     Raises:
         UsageError: naming the least one.
     """
-    sides = [side for side in (config.input.image_size, config.input.train_crop) if side]
-    if sides:
+    asked = config.input.image_size, config.input.train_crop, config.input.test_crop
+    if sides := [side for side in asked if side]:
         _check_smallest(config, min(sides), models.KINDS[config.model].least(config))
 
 

@@ -22,10 +22,14 @@ from dfk.data.catalog import Catalog, Split
 from dfk.evaluation import conformal
 from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.conformal import Thresholds
+from dfk.layers.native_crops import most_crops
 from dfk.system import files
 from dfk.system.progress import Bar
 from dfk.training import jax_devices, phases, sources, strategy
 from dfk.training.scoring import predict
+
+# Pixels a side of the crops that a network is tested on: if it learned on smaller ones, and of any.
+_TESTED, _LARGEST_CROP = 256, 1024
 
 
 class Fitted(NamedTuple):
@@ -95,6 +99,8 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
         logging.info("SHA-256 of the weights: %s", strategy.digest(trained))
     model = models.build(config, data.class_names, precision="float32")
     model.set_weights(trained.get_weights())
+    if not config.input.image_size:
+        model = models.with_test_crop(model, _test_crop(config, data))
     models.set_trained_on(model, _record(config, data))
     logits, holdout = _calibrated(config, data, model)
     return _fitted(
@@ -106,6 +112,32 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
         images=len(data.splits["train"]),
         seconds=saved.seconds,
     )
+
+
+def _test_crop(config: Config, data: Catalog) -> int:
+    """The side of the crops that larger images are tested on; it is said where some are larger."""
+    side = config.input.test_crop or _trained_side(config, data.splits["train"])
+    larger = sum(max(shape) > side for split in data.splits.values() for shape in split.shapes)
+    if larger:
+        logging.info(
+            "%d images are larger than %d x %d: the logits of up to %d crops of each are averaged "
+            "(--test_crop).",
+            *(larger, side, side, most_crops(side)),
+        )
+    return side
+
+
+def _trained_side(config: Config, train: Split) -> int:
+    """The largest side of what a network of `config` sees in training, but for two things.
+
+    One that minds no size is tested on more than the crops that it learned on, where images have
+    more; and no crop has more than `_LARGEST_CROP` pixels a side.
+    """
+    largest = max(map(max, train.shapes))
+    side = config.input.train_crop or largest
+    if not models.KINDS[config.model].learns_size:
+        side = max(side, min(largest, _TESTED))
+    return min(side, _LARGEST_CROP)
 
 
 def _fitted(config: Config, model: keras.Model, **more: Any) -> Fitted:

@@ -23,7 +23,7 @@ def predict(model: keras.Model, split: Split, *, batch_size: int, progress: str 
     for i, shape in enumerate(split.shapes):
         groups.setdefault(shape, []).append(i)
     classes = model.output_shape[-1]
-    limits = Limits(bytes_per_pixel=models.bytes_per_pixel(model))
+    limits = Limits(memory=models.memory(model))
     answers = np.zeros((len(split), classes), np.float32)
     with Bar(total=len(split), desc=progress, unit=" images", disable=not progress) as bar:
         count = keras.callbacks.LambdaCallback(

@@ -32,7 +32,7 @@ def data_dir(tmp_path_factory):
         (fitting, "fit_temperature", []),
         (fitting.models.SVM, "fit", ["--model=svm"]),
         (features, "make_dataset", ["--model=rich", "--feature_draws=1"]),
-        (models, "bytes_per_pixel", []),
+        (models, "memory", []),
     ],
 )
 def test_in_training(place, name, flags, data_dir, tmp_path, monkeypatch):

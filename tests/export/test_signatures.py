@@ -174,7 +174,7 @@ def test_large_images_of_native_size_go_through_in_parts(monkeypatch):
     limit = 2 * 16 * 16
     model = network(None)
     made = dense_part(model, precision="float32", fold=True)
-    monkeypatch.setattr("dfk.export.signatures.CALL_BYTES", limit * made.bytes_per_pixel)
+    monkeypatch.setattr("dfk.export.signatures.CALL_BYTES", limit * made.memory.bytes_per_pixel)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])], autograph=False)
     def checked(images):
@@ -262,3 +262,18 @@ def test_the_dense_part_is_named_for_a_tpu_and_holds_no_strings(tmp_path):
         assert tf.string.as_datatype_enum not in {value.type for value in values}
         nodes = {node.op for node in function.node_def}
         assert not nodes & {"Where", "DecodeImage", "ParseTensor", "SerializeTensor", "While"}
+
+
+def test_large_images_are_answered_by_their_crops_and_cost_no_more():
+    plain = network(None)
+    model = models.with_test_crop(plain, 16)
+    made = dense_part(model, precision="float32", fold=True)
+    served = Served(made, CLASSES)
+    files = [encode(noise(*size), "PNG") for size in [(16, 16), (60, 40), (12, 300)] * 2]
+    answers = _ask(served, files)
+    np.testing.assert_allclose(answers["probabilities"], _expected(model, files), atol=1e-5)
+    images = np.stack([noise(60, 40, seed) for seed in range(3)])
+    expected = model(images.astype("float32"))
+    np.testing.assert_allclose(served.serve_images(images)["probabilities"], expected, atol=1e-5)
+    whole = dense_part(plain, precision="float32", fold=True)
+    assert signatures.largest_image(made) > 2 * signatures.largest_image(whole)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import dfk
 from dfk import inference, models
-from dfk.data.limits import Limits
+from dfk.data.limits import Limits, Memory
 from dfk.errors import UsageError
 from dfk.inference import batching
 from tests.datasets import save, texture
@@ -146,7 +146,7 @@ def test_what_there_is_no_memory_for_is_refused_by_its_header(folder, monkeypatc
 
 
 def test_a_call_takes_as_many_images_as_share_its_memory(monkeypatch):
-    limits = Limits(bytes_per_pixel=1000)
+    limits = Limits(memory=Memory(1000))
     assert limits.at_once(1024, 1024, 32) == 1 and limits.at_once(100, 100, 32) == 32
     assert limits.at_once(512, 512, 32) == 4
     monkeypatch.setattr("dfk.system.hardware.available_bytes", lambda: 2**20)

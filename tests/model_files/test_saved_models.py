@@ -267,6 +267,7 @@ FACTS = {
     "list of few": (b'{"class_names": ["a", "b", "c"], "thresholds": {"x": [1]}}', "no number"),
     "names": (b'{"class_names": ["a", "b", "c"], "thresholds": [1]}', "have no names"),
     "sizes": (b'{"class_names": ["a", "b", "c"], "image_sizes": [[1]]}', "no height and width"),
+    "crops": (b'{"class_names": ["a", "b", "c"], "crops": [[1]]}', "pairs of bytes"),
     "size": (b'{"class_names": ["a", "b", "c"], "image_sizes": 3}', "no list"),
     "large": (b" " * (2**20 + 1), "more than 1,048,576 bytes"),
 }

@@ -43,3 +43,22 @@ def test_a_temperature_that_is_none_is_refused_and_changes_nothing(temperature):
     with pytest.raises(ValueError, match="positive"):
         models.set_temperature(model, temperature)
     assert model.layers[-1].temperature == 1.5
+
+
+def test_crops_of_large_images_are_averaged_and_smaller_ones_answered_as_before(tmp_path):
+    plain = network(None)
+    model = models.with_test_crop(plain, 12)
+    small = IMAGES[:, :12, :10]
+    np.testing.assert_array_equal(model.predict(small, verbose=0), plain.predict(small, verbose=0))
+    large = np.pad(IMAGES, [(0, 0), (0, 4), (0, 4), (0, 0)], "reflect")
+    corners = [large[:, y : y + 12, x : x + 12] for y in (0, 8) for x in (0, 8)]
+    logits = np.mean([models.logits_of(plain)(corner) for corner in corners], axis=0)
+    expected = softmax(logits / plain.layers[-1].temperature, axis=1)
+    np.testing.assert_allclose(model.predict(large, verbose=0), expected, rtol=1e-4)
+    assert models.class_names_of(model) == CLASSES and model.name == plain.name
+    ensemble = models.Ensemble([model, network(None, seed=2)])
+    ensemble.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    first, second = map(models.crops_of, models.members_of(loaded))
+    assert first.side == 12 and second is None
+    np.testing.assert_array_equal(loaded(large), ensemble(large))

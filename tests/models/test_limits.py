@@ -72,3 +72,20 @@ def test_the_sizes_that_images_are_resized_to_are_each_told_once():
     assert (models.input_size(inner), models.input_size(network(24))) == (None, (24, 24))
     assert models.image_sizes(outer) == [(16, 16), (24, 24)]
     assert models.image_sizes(network(None)) == []
+
+
+def test_the_memory_of_a_large_image_is_that_of_its_crops():
+    plain = models.ResidualNet(filters=(4,) * 4)
+    cropping = models.with_test_crop(plain, 64)
+    whole, cropped = models.memory(plain), models.memory(cropping)
+    ((cost, side),) = cropped.crops
+    assert (side, cropped.bytes_per_pixel) == (64, 24)
+    assert whole.bytes_per_pixel == pytest.approx(24 + cost) and not whole.crops
+    assert cropped.of(64, 64) == pytest.approx(whole.of(64, 64))
+    assert cropped.of(4000, 6000) == pytest.approx(24 * 24e6 + cropped.crops_at_most)
+    assert cropped.crops_at_most == 9 * 64**2 * cost
+    assert models.smallest_image(cropping) == models.smallest_image(plain)
+    both = models.memory(models.Ensemble([cropping, models.with_test_crop(plain, 32)]))
+    assert [side for _, side in both.crops] == [64, 32]
+    # What the members are given lies there as a whole.
+    assert 24 <= both.bytes_per_pixel < 60

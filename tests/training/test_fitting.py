@@ -11,7 +11,7 @@ import pytest
 from dfk import config, models, runs, training
 from dfk.errors import UsageError
 from dfk.system import hardware
-from dfk.training import callbacks, checks, features
+from dfk.training import callbacks, checks, features, fitting
 from tests.datasets import write_kaggle
 from tests.experiments import fit, history, interrupt, short
 
@@ -325,3 +325,29 @@ def test_the_least_image_follows_from_the_flags_members_and_teacher(tmp_path):
     assert checks.smallest_image(student) == 16
     both = config.parse(["--data_dir=demo", "--model=ensemble", f"--members={file},{file}"])[0]
     assert checks.smallest_image(both) == 16
+
+
+@pytest.mark.parametrize(
+    ("flags", "side"),
+    [
+        ([], 32),
+        (["--train_crop=16"], 32),  # A network that minds no size is tested on all of an image.
+        (["--test_crop=24"], 24),
+        (["--train_crop=16", "--test_crop=24"], 24),
+    ],
+)
+def test_what_a_network_is_tested_on_follows_from_what_it_learned_on(flags, side, data_dir):
+    settings = short(data_dir, "runs", "--image_size=0", *flags)
+    assert fitting._test_crop(settings, training.load_data(settings)) == side
+
+
+def test_vgg16_is_tested_on_crops_as_large_as_those_that_it_learned_on(data_dir):
+    flags = ["--model=vgg16", "--vgg16_weights=none", "--image_size=0"]
+    settings = short(data_dir, "runs", *flags, "--train_crop=16")
+    assert fitting._test_crop(settings, training.load_data(settings)) == 16
+
+
+def test_a_run_averages_crops_of_what_is_larger(data_dir, tmp_path):
+    training.run(short(data_dir, tmp_path, "--image_size=0", "--test_crop=16"))
+    model = keras.models.load_model(tmp_path / "deepfakenet" / runs.MODEL)
+    assert models.crops_of(model).side == 16

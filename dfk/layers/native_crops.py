@@ -1,0 +1,135 @@
+"""A large image is more evidence: what a network answers to crops of it, averaged."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+# Crops of an image at most, and pixels that they have together, so that a call takes so much
+# memory and time and no more. A crop alone may have more pixels than that.
+MOST_CROPS, MOST_PIXELS = 9, 2**20
+# A JPEG's blocks: a network that learned on whole images saw none that a crop's edge had cut.
+_BLOCK = 8
+
+
+def most_crops(side: int) -> int:
+    """How many crops of `side` pixels are made of an image at most."""
+    return max(1, min(MOST_CROPS, MOST_PIXELS // side**2))
+
+
+def grid(height, width, side: int) -> tuple:
+    """The crops of an image: rows, columns, and the height and width of each.
+
+    As many as cover it but for less than a block, where `most_crops` are enough; an image that is
+    not larger is its only crop. Height and width are numbers, or scalar tensors of a graph; so is
+    what is returned.
+    """
+    most = most_crops(side)
+    high, wide = (
+        _least(-(-pixels // side), 1 + _largest(pixels - side, 0) // _BLOCK)
+        for pixels in (height, width)
+    )
+    rows = _least(high, _largest(math.isqrt(most), most // wide))
+    return rows, _least(wide, most // rows), _least(height, side), _least(width, side)
+
+
+@keras.saving.register_keras_serializable(package="dfk")
+class NativeCrops(keras.layers.Layer):
+    """Cuts each of the images [N, H, W, 3] into K crops, [N * K, h, w, 3]; nothing is resized.
+
+    Crops have `side` pixels, or the image's where it has fewer: h = min(H, side). As many as
+    cover the image are taken, but no more than 9, and of a side above 341 as many as have 2^20
+    pixels together. They lie evenly from edge to edge in rows and columns (`grid`), and begin at
+    multiples of 8 pixels, as the blocks of a JPEG do. The K crops of an image stand together.
+
+    An image that is not larger than a crop stays as it is, bit for bit. Any dtype; there are no
+    weights, and gradients go through to the pixels.
+
+    Args:
+        side: of a crop, in pixels.
+
+    Raises:
+        ValueError: for a side below 1.
+    """
+
+    def __init__(self, side: int, **kwargs: Any):
+        super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+        if not 1 <= side == int(side):
+            raise ValueError(f"a crop has a whole number of pixels a side, got {side}")
+        self.side = int(side)
+
+    def call(self, images):
+        """Cuts crops out of `images`, of one size."""
+        height, width = ops.shape(images)[1:3]
+        rows, columns, high, wide = grid(height, width, self.side)
+        x = ops.take(images, _places(height, rows, high), axis=1)
+        x = ops.take(x, _places(width, columns, wide), axis=2)
+        x = ops.reshape(x, (-1, rows, high, columns, wide, images.shape[-1]))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        return ops.reshape(x, (-1, high, wide, images.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        count, height, width, channels = input_shape
+        if not (height and width):
+            return (None, None, None, channels)
+        rows, columns, high, wide = grid(height, width, self.side)
+        return (count and count * rows * columns, high, wide, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "side": self.side}
+
+
+@keras.saving.register_keras_serializable(package="dfk")
+class AverageCrops(keras.layers.Layer):
+    """Averages the logits of the crops of each image.
+
+    Call it on [logits [N * K, C], images [N, ...]], as `NativeCrops` made crops of the images; it
+    returns float32 [N, C].
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+
+    def call(self, inputs):
+        """Averages each N * K / N rows."""
+        logits, images = inputs
+        count = ops.shape(images)[0]
+        crops = ops.shape(logits)[0] // _largest(count, 1)
+        return ops.mean(ops.reshape(logits, (count, crops, logits.shape[-1])), axis=1)
+
+    def compute_output_shape(self, input_shape):
+        logits, images = input_shape
+        return (images[0], logits[-1])
+
+
+def places(side: int, count: int, size: int) -> list[int]:
+    """Where along a side of an image `count` crops of `size` pixels begin."""
+    return ops.convert_to_numpy(_starts(side, count, size)).tolist()
+
+
+def _starts(side, count, size):
+    """The same as a tensor; the one crop of what is larger is its middle."""
+    alone = 2 - _least(count, 2)
+    steps = 2 * ops.arange(count, dtype="int32") + alone
+    return steps * (side - size) // (2 * _largest(count - 1, 1)) // _BLOCK * _BLOCK
+
+
+def _places(side, count, size):
+    """The pixels along a side of all crops, one crop after the other."""
+    pixels = _starts(side, count, size)[:, None] + ops.arange(size, dtype="int32")
+    return ops.reshape(pixels, (-1,))
+
+
+def _least(a, b):
+    return min(a, b) if _are_numbers(a, b) else ops.minimum(a, b)
+
+
+def _largest(a, b):
+    return max(a, b) if _are_numbers(a, b) else ops.maximum(a, b)
+
+
+def _are_numbers(*values) -> bool:
+    return all(isinstance(value, int | float) for value in values)
