@@ -21,6 +21,7 @@ def test_a_run_prints_the_table_on_stdout_and_progress_on_stderr(data_dir, tmp_p
     out, err = capfd.readouterr()
     assert out.startswith("| experiment") and "| tiny" in out
     assert f"report  {tmp_path}/tiny/report.html" in out
+    assert "        saved again as JPEG 95, " in out
     assert "epoch 1/1: loss" in err and "epoch" not in out
     assert "Traceback" not in err
 

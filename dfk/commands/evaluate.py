@@ -4,6 +4,9 @@ The set has either layout that training reads; it may hold a single split, and f
 the model. --class_map says which of the model's classes a label means where names differ; several
 labels may mean one class. Images that cannot be read are named and left out; the exit code is 1.
 
+Up to 500 of the images are also saved again as JPEG of quality 95 and 75: how many answers change,
+and to which class they go.
+
 --robustness scores the images again as JPEG, WebP, resized, blurred, noisy, cropped, brighter and
 darker, and passed on in social networks, each in several severities.
 
@@ -40,7 +43,7 @@ def main(arguments: list[str]) -> int:
     from dfk import inference
     from dfk.data.problems import describe
     from dfk.inference.doubts import Count
-    from dfk.reports import labelled, robustness, scored
+    from dfk.reports import labelled, resaving, robustness, scored
     from dfk.system.progress import Bar
 
     classifier = inference.load(options.model)
@@ -64,14 +67,17 @@ def main(arguments: list[str]) -> int:
     for doubt in doubtful:
         count.add(doubt)
     result["doubts"] = dict(count.of.most_common())
+    answer = resaving.answer_of(classifier)
+    result["resaved"] = resaving.measure(answer, split, probabilities, names)
     if options.robustness:
         bar = functools.partial(Bar, desc="robustness", unit=" images")
         result |= robustness.measure(classifier, split, probabilities, progress=bar)
     if options.output_dir:
         _write(options, classifier, result, split, probabilities, doubtful)
     print(json.dumps(result, indent=2) if options.format == "json" else _text(result))
-    if str(count):
-        print(printable(f"dfk: {count}"), file=sys.stderr)
+    told = filter(None, [str(count), resaving.warning(result["resaved"])])
+    for line in told:
+        print(printable(f"dfk: {line}"), file=sys.stderr)
     problems = [*missing, *unreadable]
     if problems:
         print(f"dfk: left out {len(problems)} images:\n{describe(problems)}", file=sys.stderr)
@@ -123,6 +129,8 @@ def _write(
 
 
 def _text(result: dict) -> str:
+    from dfk.reports import resaving
+
     low, high = result["accuracy_ci95"]
     width = max(5, *(len(row["class"]) for row in result["per_class"]))
     lines = [
@@ -134,6 +142,7 @@ def _text(result: dict) -> str:
             f"{level['mean_size']:.2f} classes"
             for level in result.get("conformal", ())
         ),
+        *(line[0].upper() + line[1:] for line in resaving.lines(result["resaved"])),
         "",
         f"{'class':{width}}  precision  recall     F1  images",
     ]

@@ -29,14 +29,16 @@ def _train(experiments: list[config.Config]) -> None:
     from absl import logging
 
     from dfk import runs, training
+    from dfk.reports import resaving
     from dfk.reports.results import write_results
     from dfk.training import strategy
 
     experiments = training.check(experiments)
+    results = []
     for number, settings in enumerate(experiments, start=1):
         if len(experiments) > 1:
             logging.info("%d of %d: %s", number, len(experiments), settings.run.experiment)
-        training.run_checked(settings)
+        results.append(training.run_checked(settings))
         if strategy.is_chief():
             output_dir = settings.run_dir.parent
             table = write_results(output_dir)
@@ -45,5 +47,7 @@ def _train(experiments: list[config.Config]) -> None:
         return
     print(table)
     print(printable(f"table   {output_dir / 'results.md'}"))
-    for settings in experiments:
+    for settings, result in zip(experiments, results, strict=True):
         print(printable(f"report  {settings.run_dir / runs.REPORT}"))
+        for line in resaving.lines(result.get("resaved") or ()):
+            print(printable(f"        {line}"))

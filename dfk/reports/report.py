@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from dfk.reports import confidence_plots, plots, robustness_plots
+from dfk.reports import confidence_plots, plots, resaving, robustness_plots
 from dfk.reports.html import DASH, is_figure, render
 from dfk.reports.mistakes import Mistake
 from dfk.system.files import write_atomic
@@ -69,6 +69,7 @@ def write_report(
         confusions=_confusions(matrix, names),
         wide=len(names) > WIDE,
         reliability=Markup(plots.reliability(probabilities, labels)) if len(labels) else None,
+        resaving=resaving.warning(metrics.get("resaved") or ()),
         robustness=robustness_plots.section(metrics),
         confidence_plots={n: Markup(svg) for n, svg in confidence_plots.plots_of(metrics).items()},
         mistakes=[(mistake, *_thumbnails(mistake)) for mistake in worst_first],

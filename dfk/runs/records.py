@@ -29,6 +29,7 @@ METRICS: Form = {
     "brier?": float,
     "conformal?": [{"coverage": float, "mean_size?": float}],
     "robustness_mean?": float,
+    "resaved?": [{"format": str, "n": int, "changed": int, "to": {}, "accuracy": float}],
     "seed?": int,
     "parameters?": int,
     "wall_time_s?": float,

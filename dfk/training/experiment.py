@@ -13,7 +13,7 @@ from dfk.config import Config
 from dfk.data import excluded_class, images, splits
 from dfk.data.catalog import Catalog
 from dfk.evaluation import conformal, open_set
-from dfk.reports import predictions, scored
+from dfk.reports import predictions, resaving, scored
 from dfk.reports.results import published
 from dfk.runs import ownership
 from dfk.training import checks, fitting, strategy
@@ -123,6 +123,7 @@ def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dic
             temperature=fitted.temperature,
             thresholds=fitted.thresholds,
         ),
+        "resaved": resaving.measure(fitted.predict, split, probabilities, data.class_names),
         **_open_set(config, data, fitted, probabilities),
         "seed": config.run.seed,
         "parameters": fitted.parameters,
@@ -132,6 +133,8 @@ def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dic
         "train_images_per_s": fitted.epochs * fitted.images / fitted.seconds,
         "published_accuracy": published(config.family, data),
     }
+    if warning := resaving.warning(result["resaved"]):
+        logging.warning("%s", warning)
     scored.write_run(run_dir, split, probabilities, result, place=config.run_dir)
     (run_dir / runs.CHECKPOINT).unlink(missing_ok=True)
     return result

@@ -48,6 +48,8 @@ def test_it_writes_what_a_run_writes(model, data, tmp_path, capsys):
     assert (metrics["split"], metrics["n"]) == ("validation", 31)
     assert (metrics["model"], metrics["model_path"]) == ("deepfakenet", model)
     assert f"accuracy  {metrics['accuracy']:.2%}" in out
+    assert [row["n"] for row in metrics["resaved"]] == [31, 31]
+    assert f"Saved again as JPEG 75, {metrics['resaved'][1]['changed']} of 31 images" in out
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Most confident mistakes" in page and "dfk evaluate" in page
 

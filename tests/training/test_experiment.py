@@ -31,6 +31,10 @@ def test_a_run_leaves_what_the_contract_lists(finished):
         metrics
     )
     assert {"confusion_matrix", "ece", "wall_time_s", "train_images_per_s"} <= set(metrics)
+    assert [(row["format"], row["n"]) for row in metrics["resaved"]] == [
+        ("JPEG 95", 37),
+        ("JPEG 75", 37),
+    ]
 
 
 def test_the_model_carries_what_it_was_trained_on(finished):
