@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> int:
 
     from dfk.data import catalog, preparation
     from dfk.data.embedded import data_folder
+    from dfk.data.problems import DataError, describe
     from dfk.system.progress import Bar
 
     try:
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> int:
     data = catalog.read(source, options.group_by)
     missing = [problem for problem in data.problems if problem.skippable]
     if len(missing) < len(data.problems):
-        raise catalog.DataError(data.problems)
+        raise DataError(data.problems)
     total = sum(map(len, data.splits.values()))
     with _new(options.output_dir, source):
         done, left_out = preparation.prepare(
@@ -69,7 +70,7 @@ def main(arguments: list[str]) -> int:
     print("\n".join(map(printable, [*_table(done), "", *_told(options, done, file_format)])))
     left_out = [*missing, *left_out]
     if left_out:
-        said = f"dfk: left out {len(left_out)} images:\n{catalog.describe(left_out)}"
+        said = f"dfk: left out {len(left_out)} images:\n{describe(left_out)}"
         print(said, file=sys.stderr)
     return 1 if missing or any(row.unreadable for row in done) else 0
 

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from dfk.data.catalog import Catalog, Problem, Split
+from dfk.data.catalog import Catalog, Split
 from dfk.data.limits import Limits, Memory
 from dfk.data.pixels import pixels_of
+from dfk.data.problems import Problem
 from dfk.errors import UsageError
 from dfk.evaluation import degrade
 from dfk.system import files, hardware

@@ -158,5 +158,5 @@ def test_what_is_wrong_with_labels_is_named_first(tmp_path, capsys):
     data = write_kaggle(tmp_path / "data", counts={"train": 4})
     write_csv(data / "train.csv", [("train0000", "0"), ("train0001", "")])
     assert _prepare(data, tmp_path / "out", "--format=png") == 1
-    assert "train.csv:3: the label of 'train0001' is empty" in capsys.readouterr().err
+    assert "train.csv:3: the label of 'train0001' is missing" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
