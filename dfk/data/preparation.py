@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -131,9 +132,14 @@ def prepare(
     """
     if crop:
         _check_sizes(data, crop, progress)
-    with files.scratch(folder) as draft:
-        save = functools.partial(_save, draft, crop, format)
-        outcomes = iter(progress(in_threads(lambda job: save(*job), _jobs(data)), desc="saving"))
+    with (
+        files.scratch(folder) as draft,
+        # An interrupt waits for the images in work: they would be saved into what goes.
+        contextlib.closing(
+            in_threads(lambda job: _save(draft, crop, format, *job), _jobs(data))
+        ) as saved,
+    ):
+        outcomes = iter(progress(saved, desc="saving"))
         done, left_out = [], []
         for name, split in data.splits.items():
             mine = [next(outcomes) for _ in range(len(split))]
