@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+_log_softmax = partial(log_softmax, axis=1)
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Finds the temperature whose softmax(logits / temperature) has the least NLL.
+
+def fit_temperature(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    log_probabilities: Callable[[np.ndarray], np.ndarray] = _log_softmax,
+) -> float:
+    """Finds the temperature whose probabilities, of logits / temperature, have the least NLL.
 
     Args:
-        logits: float [N, C].
+        logits: float [N, C], or of whatever width the next takes.
         labels: int [N].
+        log_probabilities: from logits to the logarithms of probabilities [N, C].
 
     Returns:
         A temperature in [0.05, 20].
@@ -21,6 +31,6 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     rows = np.arange(len(labels))
 
     def nll(log_temperature: float) -> float:
-        return -log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean()
+        return -log_probabilities(logits / np.exp(log_temperature))[rows, labels].mean()
 
     return float(np.exp(minimize_scalar(nll, bounds=np.log([0.05, 20.0]), method="bounded").x))

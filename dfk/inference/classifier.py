@@ -68,7 +68,8 @@ class Classifier:
             does; empty where all is seen at its own size, and for an SVM, which resizes nothing.
         thresholds: named numbers that the model carries, as `dfk.evaluation.conformal`
             chooses them; those of sets are C, in the order of the classes.
-        temperature: what the logits are divided by, fitted on the holdout; None for a SavedModel.
+        temperature: what the logits are divided by, fitted on the holdout; None for a SavedModel
+            and for an SVM, which divides the margins of its pairs.
         model: the `keras.Model` or `dfk.models.SVM`; None for a SavedModel.
         limits: what an image may be.
         trained_on: a record of `dfk.data.trained_on`; None of older models.

@@ -39,8 +39,11 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         "trained_on": _trained_on(classifier),
     }
     if classifier.model is not None:
-        known |= {"temperature": classifier.temperature, **_of_model(classifier.model)}
-        known["calibration"] = "softmax(logits / temperature), the temperature fitted on holdout"
+        known |= _of_model(classifier.model)
+        what = "softmax(logits / temperature)"
+        if getattr(classifier.model, "couples", False):
+            what = "pairs by 1 / (1 + exp(-margin / temperature)), coupled"
+        known["calibration"] = f"{what}, the temperature fitted on holdout"
     metrics, environment = (classifier.run_dir / x for x in (runs.METRICS, runs.ENVIRONMENT))
     if metrics.exists():
         scores, names = records.read(metrics, _SCORES), [name.rstrip("?") for name in _SCORES]
@@ -63,10 +66,12 @@ def _trained_on(classifier: Classifier) -> dict[str, Any] | None:
 def _of_model(model: Any) -> dict[str, Any]:
     if isinstance(model, models.SVM):
         size = model.image_size and list(model.image_size)
-        return {"input_size": size, "parameters": model.parameters}
+        known = {"input_size": size, "parameters": model.parameters}
+        return {"temperature": model.temperature, **known}
     members = [member.name for member in models.members_of(model)]
     weights = models.member_weights_of(model) if members else {}
     return {
+        "temperature": model.layers[-1].temperature,
         "parameters": model.count_params(),
         **({"members": members, "member_weights": weights} if members else {}),
     }

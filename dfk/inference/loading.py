@@ -67,7 +67,7 @@ def _load_svm(path: Path) -> Classifier:
         svm.predict,
         kind=svm.kind,
         thresholds=svm.thresholds,
-        temperature=svm.temperature,
+        temperature=None if svm.couples else svm.temperature,
         model=svm,
         limits=Limits(memory=Memory(svm.bytes_per_pixel)),
         trained_on=svm.trained_on,

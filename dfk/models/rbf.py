@@ -81,12 +81,14 @@ class Machine:
             intercepts=sign * svc.intercept_,
         )
 
-    def decision(self, rows: np.ndarray) -> np.ndarray:
-        """`SVC.decision_function` of rows [N, D]; give it no more than one of `blocks`.
+    def duels(self, rows: np.ndarray) -> np.ndarray:
+        """By how much rows [N, D] are on the side of the first of each pair of classes.
+
+        Give it no more than one of `blocks`.
 
         Returns:
-            float64 [N, C]. For C > 2 how many duels a class wins, and less than a third more
-            or less by its margins; for C = 2 the value d of the second class as [-d, d].
+            float64 [N, C(C-1)/2], in the order of `np.triu_indices(C, 1)`: 1 at the first class's
+            margin, -1 at the second's.
         """
         x, classes = _standardised(rows, self.mean, self.scale), len(self.support)
         # What the support vectors of each class say to its duels with the C-1 others
@@ -98,7 +100,11 @@ class Machine:
                 kernel = _kernel(x, _standardised(vectors[block], self.mean, self.scale))
                 sums[:, k] += kernel @ coefficients[:, block].T
         i, j = np.triu_indices(classes, 1)
-        return _one_vs_rest(sums[:, i, j - 1] + sums[:, j, i] + self.intercepts, classes)
+        return sums[:, i, j - 1] + sums[:, j, i] + self.intercepts
+
+    def decision(self, rows: np.ndarray) -> np.ndarray:
+        """`SVC.decision_function` of rows [N, D], float64 [N, C] as `one_vs_rest` has it."""
+        return one_vs_rest(self.duels(rows), len(self.support))
 
 
 def blocks(rows: int, width: int) -> list[slice]:
@@ -157,8 +163,13 @@ def _kernel_matrix(
     return matrix
 
 
-def _one_vs_rest(duels: np.ndarray, classes: int) -> np.ndarray:
-    """Scores [N, C] of the margins of all pairs, [N, C(C-1)/2], positive for the first of each."""
+def one_vs_rest(duels: np.ndarray, classes: int) -> np.ndarray:
+    """`SVC.decision_function` of what `Machine.duels` gives.
+
+    Returns:
+        float64 [N, C]. For C > 2 how many duels a class wins, and less than a third more
+        or less by its margins; for C = 2 the value d of the second class as [-d, d].
+    """
     if classes == 2:
         return np.concatenate([duels, -duels], axis=1)
     first, second = (np.eye(classes)[k] for k in np.triu_indices(classes, 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from scipy.special import softmax
 from dfk.data.stored import shapes_of
 from dfk.data.trained_on import TrainedOn
 from dfk.errors import UsageError
+from dfk.evaluation import coupling
+from dfk.evaluation.calibration import fit_temperature
 from dfk.model_files import facts, skops_files
 from dfk.model_files.refused import Refused, reason, told
 from dfk.models import forensic, rbf
@@ -37,7 +40,10 @@ class SVM:
         class_names: C names, in the order of the outputs.
         image_size: (H, W) that images must have; None for any.
         machine: classifies pixels (uint8) or features (float32).
-        temperature: divides the scores before the softmax.
+        temperature: divides the margins of the pairs; without `couples`, the scores.
+        couples: whether probabilities are coupled from those of pairs (`dfk.evaluation.coupling`).
+            Machines of before take a softmax of `decision`, in which votes outweigh margins: with
+            many classes all answers are about as sure.
         thresholds, trained_on: as `dfk.layers.CalibratedSoftmax` carries them.
     """
 
@@ -48,6 +54,7 @@ class SVM:
     temperature: float = 1.0
     thresholds: Mapping[str, float | Sequence[float]] = dataclasses.field(default_factory=dict)
     trained_on: TrainedOn | None = None
+    couples: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in PENALTY or len(self.class_names) != len(self.machine.support):
@@ -81,21 +88,44 @@ class SVM:
         image_size = shapes_of(images)[0] if kind == "svm" else None
         rows = _rows(images, image_size)
         machine = rbf.Machine.fit(rows, labels, penalty=PENALTY[kind], progress=progress)
-        return cls(kind, tuple(class_names), image_size, machine)
+        return cls(kind, tuple(class_names), image_size, machine, couples=True)
 
-    def decision(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Scores images uint8 [H, W, 3], in blocks that bound the memory.
+    def duels(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Compares pairs of classes on images uint8 [H, W, 3], in blocks that bound the memory.
 
         Returns:
-            float64 [N, C], as `rbf.Machine.decision` says.
+            float64 [N, C(C-1)/2], as `rbf.Machine.duels` says.
 
         Raises:
             UsageError: for an image of a size that the machine does not take.
         """
-        scores = np.empty((len(images), len(self.class_names)))
+        margins = np.empty((len(images), len(self.machine.intercepts)))
         for block in rbf.blocks(len(images), len(self.machine.mean)):
-            scores[block] = self.machine.decision(_rows(images[block], self.image_size))
-        return scores
+            margins[block] = self.machine.duels(_rows(images[block], self.image_size))
+        return margins
+
+    def decision(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Scores images as `rbf.one_vs_rest` does, float64 [N, C]."""
+        return rbf.one_vs_rest(self.duels(images), len(self.class_names))
+
+    def calibrated(
+        self, images: Sequence[np.ndarray], labels: np.ndarray
+    ) -> tuple[SVM, np.ndarray]:
+        """The same machine with the temperature that suits images it has not learned from.
+
+        It is one for all pairs: there may be three images of a class.
+
+        Args:
+            images: N arrays uint8 [H, W, 3].
+            labels: int [N].
+
+        Returns:
+            The machine, and what it answers to these images, float32 [N, C].
+        """
+        margins = self.duels(images)
+        couple = partial(coupling.log_probabilities, classes=len(self.class_names))
+        fitted = self.with_(temperature=fit_temperature(margins, labels, couple))
+        return fitted, fitted._probabilities(margins)
 
     @property
     def bytes_per_pixel(self) -> float:
@@ -103,16 +133,24 @@ class SVM:
         return DECODED + forensic.BYTES_PER_PIXEL if self.kind == "svm_forensic" else 60
 
     def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Calibrated probabilities of images uint8 [H, W, 3]: softmax(decision / temperature).
+        """Calibrated probabilities of images uint8 [H, W, 3].
 
         Returns:
-            float32 [N, C]. The largest is what `SVC(break_ties=True)` predicts; by default
-            scikit-learn gives a tie of duels to the first class, against its own scores.
+            float32 [N, C]. The largest is mostly what scikit-learn predicts, where votes decide:
+            the class that wins most duels.
 
         Raises:
             UsageError: for an image of a size that the machine does not take.
         """
-        return softmax(self.decision(images) / self.temperature, axis=1).astype(np.float32)
+        return self._probabilities(self.duels(images))
+
+    def _probabilities(self, margins: np.ndarray) -> np.ndarray:
+        classes = len(self.class_names)
+        if self.couples:
+            answers = coupling.probabilities(margins / self.temperature, classes)
+        else:
+            answers = softmax(rbf.one_vs_rest(margins, classes) / self.temperature, axis=1)
+        return answers.astype(np.float32)
 
     def with_(self, **attributes: Any) -> SVM:
         """The same machine with other attributes, such as `temperature`."""
@@ -162,6 +200,8 @@ class SVM:
         facts.check_thresholds(svm.thresholds, len(names))
         facts.check_temperature(svm.temperature)
         facts.check_trained_on(svm.trained_on, len(names))
+        if type(svm.couples) is not bool:
+            raise Refused("how it makes probabilities is neither of two ways")
         _check_machine(svm.machine)
         _check_width(svm)
         return svm

@@ -37,14 +37,14 @@ class Fitted(NamedTuple):
 
     Attributes:
         predict: from a split to calibrated probabilities, float32 [N, C].
-        logits: from a split to what the softmax makes the probabilities of, float [N, C]; None
+        logits: from a split to what the probabilities are made of, float [N, C]; None
             for an ensemble, whose logits are logarithms of probabilities.
         holdout: what it answers to images of the holdout, which chose its temperature and
             (except of an SVM) its weights, float32 [N, C].
         save: writes the model with thresholds to `path`, whole or not at all.
         file: the name that `save` is given.
         parameters: how many numbers the model holds.
-        temperature: of its softmax.
+        temperature: of its softmax; None for an SVM, which has none.
         epochs: how many were trained; 1 for what is fitted at once.
         images: seen in an epoch.
         seconds: spent fitting.
@@ -58,7 +58,7 @@ class Fitted(NamedTuple):
     save: Callable[[Path, Thresholds], None]
     file: str
     parameters: int
-    temperature: float
+    temperature: float | None
     epochs: int
     images: int
     seconds: float
@@ -183,18 +183,17 @@ def _fit_svm(config: Config, data: Catalog) -> Fitted:
         kind=config.model,
         progress=functools.partial(Bar, desc="kernel", unit=" blocks"),
     )
-    scores = plain.decision(holdout.images)
-    temperature = fit_temperature(scores, holdout.labels)
-    model = plain.with_(temperature=temperature, trained_on=_record(config, data))
+    model, answers = plain.calibrated(holdout.images, holdout.labels)
+    model = model.with_(trained_on=_record(config, data))
     logging.info("Fitted an SVM to %d images.", len(train))
     return Fitted(
         predict=lambda split: model.predict(split.images),
         logits=lambda split: model.decision(split.images),
-        holdout=softmax(scores / temperature, axis=1).astype(np.float32),
+        holdout=answers,
         save=lambda path, thresholds: model.with_(thresholds=thresholds).save(path),
         file=runs.SVM_MODEL,
         parameters=model.parameters,
-        temperature=temperature,
+        temperature=None,
         epochs=1,
         images=len(train),
         seconds=time.monotonic() - began,

@@ -63,7 +63,7 @@ def test_in_scoring(command, place, name, data_dir, tmp_path, monkeypatch):
 
 def test_within_a_model(data_dir, tmp_path, monkeypatch):
     """Where an SVM says what it needs, it says so by an error of dfk's own."""
-    monkeypatch.setattr(models.SVM, "decision", _raise)
+    monkeypatch.setattr(models.SVM, "duels", _raise)
     flags = [f"--data_dir={data_dir}", f"--output_dir={tmp_path}", "--model=svm_forensic"]
     with pytest.raises(PlantedError, match="planted"):
         cli.main(["train", *flags])

@@ -5,12 +5,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from skops import io
 
-from dfk.evaluation.calibration import fit_temperature
 from dfk.models import forensic, rbf
 from dfk.models.svm import PENALTY, SVM
 from tests.datasets import texture
@@ -59,7 +59,7 @@ def test_it_is_scikit_learns_svc_on_standardised_pixels(classes):
         expected = np.stack([-expected, expected], axis=1)
     # libsvm stops within 1e-3 of the optimum, and rounding decides where.
     np.testing.assert_allclose(machine.decision(test), expected, atol=1e-4)
-    np.testing.assert_array_equal(machine.predict(test).argmax(1), sklearn.predict(test_rows))
+    np.testing.assert_array_equal(machine.decision(test).argmax(1), sklearn.predict(test_rows))
 
 
 def test_on_the_studys_kind_of_images_it_is_scikit_learns_default_svc():
@@ -68,7 +68,7 @@ def test_on_the_studys_kind_of_images_it_is_scikit_learns_default_svc():
     machine = SVM.fit(train, labels, class_names=list("01234"), kind="svm")
     sklearn = reference(np.reshape(train, (200, -1)), labels, 1.0)
     answers = sklearn.predict(np.reshape(test, (100, -1)))
-    np.testing.assert_array_equal(machine.predict(test).argmax(axis=1), answers)
+    np.testing.assert_array_equal(machine.decision(test).argmax(axis=1), answers)
     assert set(answers) == set(range(5))
 
 
@@ -78,7 +78,7 @@ def test_only_ties_of_duels_differ_from_scikit_learns_default():
     sklearn = reference(np.reshape(train, (150, -1)), labels % 5, 1.0)
     votes = np.round(machine.decision(test))
     tied = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) > 1
-    same = machine.predict(test).argmax(axis=1) == sklearn.predict(np.reshape(test, (300, -1)))
+    same = machine.decision(test).argmax(axis=1) == sklearn.predict(np.reshape(test, (300, -1)))
     assert same[~tied].all()
     assert not same[tied].all()
 
@@ -100,10 +100,11 @@ def test_on_forensic_features_it_is_scikit_learns_svc():
 def test_it_learns_and_calibrates(kind, draw, classes):
     machine = SVM.fit(*draw(120, classes), class_names=list("01234")[:classes], kind=kind)
     test, labels = draw(60, classes, seed=1)
-    calibrated = machine.with_(temperature=fit_temperature(machine.decision(test), labels))
-    raw, probabilities = machine.predict(test), calibrated.predict(test)
-    assert np.mean(probabilities.argmax(axis=1) == labels) > 0.9
-    np.testing.assert_array_equal(raw.argmax(axis=1), probabilities.argmax(axis=1))
+    calibrated, probabilities = machine.calibrated(test, labels)
+    raw = machine.predict(test)
+    np.testing.assert_array_equal(probabilities, calibrated.predict(test))
+    for by_votes in (raw, probabilities):
+        assert np.mean(by_votes.argmax(axis=1) == labels) > 0.9
     nll = [-np.log(p[np.arange(60), labels]).mean() for p in (raw, probabilities)]
     assert nll[1] < nll[0]
     assert probabilities.dtype == np.float32 and probabilities.shape == (60, classes)
@@ -157,9 +158,25 @@ def test_it_loads_as_it_was_saved(kind, classes, tmp_path):
     test, _ = textures(20, classes, seed=1)
     np.testing.assert_array_equal(loaded.decision(test), machine.decision(test))
     np.testing.assert_array_equal(loaded.predict(test), machine.predict(test))
-    for name in ("kind", "class_names", "image_size", "temperature", "parameters"):
+    for name in ("couples", "kind", "class_names", "image_size", "temperature", "parameters"):
         assert getattr(loaded, name) == getattr(machine, name)
     assert loaded.image_size == ((24, 24) if kind == "svm" else None)
+
+
+def test_a_file_of_before_answers_as_it_did(tmp_path):
+    """By a softmax of scores, in which votes outweigh margins."""
+    machine = fitted().with_(temperature=0.5)
+    machine.save(tmp_path / "m.skops")
+    state = io.load(tmp_path / "m.skops")
+    before = {k: v for k, v in state.items() if k not in ("couples", "trained_on")}
+    (tmp_path / "old.skops").write_bytes(io.dumps(before))
+    loaded, (test, _) = SVM.load(tmp_path / "old.skops"), textures(20, 3, seed=1)
+    expected = softmax(machine.decision(test) / 0.5, axis=1)
+    np.testing.assert_allclose(loaded.predict(test), expected, rtol=1e-5)
+    assert loaded.trained_on is None and not np.allclose(machine.predict(test), expected, atol=0.01)
+    (tmp_path / "old.skops").write_bytes(io.dumps(state | {"couples": 2}))
+    with pytest.raises(ValueError, match="neither of two ways"):
+        SVM.load(tmp_path / "old.skops")
 
 
 def test_the_file_holds_pixels_and_needs_no_trust(tmp_path):
