@@ -17,6 +17,7 @@ MAX_PIXELS = 50_000_000
 FAILURES = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, UnicodeDecodeError)
 _BYTES = tf.TensorSpec([], tf.string)
 _HEADER = 64  # Bytes; every format but JPEG states its size within them.
+_BLOCKS = 32  # Pixels that a JPEG has together, at most
 # Of a GIF's blocks, those of one length are passed by together; encoders fill all but the last.
 _ALIKE, _MOST_RUNS = 4096, 1000
 # A JPEG of 23 bytes more has a scan more, for which all of its pixels are gone through once more.
@@ -48,6 +49,43 @@ def problem(data: tf.Tensor, max_pixels: int | tf.Tensor = MAX_PIXELS) -> tf.Ten
         tf.errors.InvalidArgumentError: for a JPEG or GIF that is damaged before its pixels end.
     """
     return _problem(data, tf.cast(max_pixels, tf.int64))
+
+
+@tf.function(input_signature=[_BYTES, tf.TensorSpec([4], tf.int64)], autograph=False)
+def decode_part(data: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+    """Decodes a part of an image: the very pixels that `decode` gives there.
+
+    Of a JPEG little more than the part is decoded, which takes half the time and hardly memory.
+
+    Args:
+        data: as `decode` takes it, and decodes it.
+        box: int64 [4], top, left, height and width of the part, inside the image.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        tf.errors.InvalidArgumentError: what `reason` explains.
+    """
+    top, left, height, width = tf.unstack(box)
+
+    def cut(pixels: tf.Tensor, top: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
+        return pixels[top : top + height, left : left + width]
+
+    def of_jpeg():
+        # Where colour is of half the size, the last pixels that are decoded lack their neighbours.
+        size = tf.image.extract_jpeg_shape(data, output_type=tf.int64)[:2]
+        start = tf.maximum(box[:2] // _BLOCKS - 1, 0) * _BLOCKS
+        end = tf.minimum(((box[:2] + box[2:]) // _BLOCKS + 2) * _BLOCKS, size)
+        window = tf.cast(tf.concat([start, end - start], 0), tf.int32)
+        pixels = tf.image.decode_and_crop_jpeg(data, window, channels=3)
+        return cut(pixels, top - start[0], left - start[1])
+
+    # What lacks its end is no JPEG as it is.
+    is_jpeg = _starts(_head(data), b"\xff\xd8\xff") & (
+        tf.strings.substr(data, -2, 2) == b"\xff\xd9"
+    )
+    return tf.cond(is_jpeg, of_jpeg, lambda: cut(decode(data), top, left))
 
 
 @tf.function(input_signature=[_BYTES, tf.TensorSpec([], tf.int64)], autograph=False)

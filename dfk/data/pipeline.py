@@ -13,7 +13,6 @@ from dfk.data import augment, batch_order, reading, stored
 from dfk.data.catalog import Split
 from dfk.data.service import distribute
 from dfk.errors import UsageError
-from dfk.layers import Resizing
 from dfk.system import hardware
 
 # (images, labels, seed) -> (images, labels), as `mixing.make_mixer` gives it.
@@ -51,6 +50,7 @@ def make_dataset(
     epochs: int = 1,
     shard: tuple[int, int] = (0, 1),
     service: str = "",
+    batches: Sequence[Sequence[int]] | None = None,
 ) -> tf.data.Dataset:
     """Makes the one input pipeline of the project.
 
@@ -82,6 +82,8 @@ def make_dataset(
         service: grpc://HOST:PORT of a tf.data service whose workers make the training batches
             from the images' files, which they must see under the same paths; the batches of
             an epoch then come in any order.
+        batches: of what is not training, the indices of each; all images of a batch have one
+            size. By default all of them in their order, which then have one size or get it.
 
     Returns:
         A dataset of known cardinality of (images float32 [B, H, W, 3] in 0..255, labels
@@ -99,21 +101,31 @@ def make_dataset(
     batch_size = min(batch_size, count)
     labels = tf.one_hot(split.labels, classes)
 
+    if not (image_size or crop or batches):
+        _check_one_size(split)
+
     if not training:
         views = len(_SPREAD) if crop else 1
-        fetch = _fetcher(split, image_size, crop)
-        steps = tf.data.Dataset.range(0, views * count, batch_size)
+        numbers = range(views * count)
+        batches = batches or [numbers[i : i + batch_size] for i in numbers[::batch_size]]
+        fetch = reading.fetcher(split, image_size, crop)
+        order = tf.constant(np.concatenate(batches), tf.int64)
+        ends = np.cumsum([len(batch) for batch in batches])
+        steps = tf.data.Dataset.from_tensor_slices(([0, *ends[:-1]], ends))
 
-        def ordered(start: tf.Tensor):
-            numbers = tf.range(start, tf.minimum(start + batch_size, views * count))
-            indices, shares = numbers // views, tf.gather(_SPREAD, numbers % views)
+        def ordered(start: tf.Tensor, end: tf.Tensor):
+            indices, shares = (
+                order[start:end] // views,
+                tf.gather(_SPREAD, order[start:end] % views),
+            )
             images = fetch(indices, lambda sizes: reading.spread_places(sizes, crop, shares))
             return tf.cast(images, tf.float32), tf.gather(labels, indices)
 
-        return steps.map(ordered, _at_once(split, batch_size, image_size or crop)).prefetch(2)
+        threads = _at_once(split, batch_size, image_size or crop)
+        return steps.map(ordered, threads).prefetch(2)
 
     side = window_side(split, image_size, crop)
-    fetch = _fetcher(split, image_size, side, from_files=bool(service))
+    fetch = reading.fetcher(split, image_size, side, from_files=bool(service))
     shown = image_size or side
     augment.check(augmentations, *((shown, shown) if shown else split.shapes[0]))
     grid = reading.GRID if side - crop >= reading.GRID - 1 else 1
@@ -151,7 +163,8 @@ def make_dataset(
         return numbers.map(drawn, threads)
 
     if not service:
-        return steps(first_epoch, epochs).prefetch(min(threads, 1))
+        ready = tf.data.AUTOTUNE if threads == tf.data.AUTOTUNE else 1
+        return steps(first_epoch, epochs).prefetch(ready)
     batches = distribute([steps(e, e + 1) for e in range(first_epoch, epochs)], service)
     # What comes from elsewhere does not tell its number.
     cardinality = tf.data.experimental.assert_cardinality((epochs - first_epoch) * per_epoch)
@@ -177,59 +190,24 @@ def window_side(split: Split, image_size: int, crop: int) -> int:
     return min(reading.GRID * math.ceil((crop + reading.GRID) / reading.GRID), *holding)
 
 
-def _fetcher(split: Split, image_size: int, side: int, *, from_files: bool = False):
-    """A graph function from indices [B], and sizes to places, to images [B, H, W, 3].
-
-    They are float32 if resized, else uint8, or what the images are.
-    """
-    if side and not image_size:
-        sizes = tf.constant(split.shapes, tf.int64)
-        cut = reading.windows(split, side, from_files=from_files)
-        return lambda indices, places: cut(indices, places(tf.gather(sizes, indices)))
-    is_one_size = len(set(split.shapes)) == 1
-    if not (is_one_size or image_size):
-        _refuse_sizes(split)
-    # The layer that the model holds, so that training and serving resize alike.
-    resize = Resizing(image_size, image_size) if image_size else None
-    read = reading.whole(split, from_files=from_files)
-    first = stored.kept_of(split.images)[0]
-
-    def same_size(indices: tf.Tensor, _) -> tf.Tensor:
-        if from_files or stored.files_of(split.images):
-            batch = reading.in_turn(read, indices, first.shape, tf.uint8)
-        else:
-            batch = tf.numpy_function(
-                lambda rows: np.stack([split.images[i] for i in rows]),
-                [indices],
-                first.dtype,
-                stateful=False,
-            )
-        batch = tf.ensure_shape(batch, [indices.shape[0], *first.shape])
-        return resize(batch) if resize else batch
-
-    def any_size(indices: tf.Tensor, _) -> tf.Tensor:
-        shape = [image_size, image_size, 3]
-        return reading.in_turn(lambda index: resize(read(index)), indices, shape, tf.float32)
-
-    return same_size if is_one_size else any_size
-
-
-def _refuse_sizes(split: Split) -> None:
-    sizes = set(split.shapes)
-    smallest, largest = min(sizes), max(sizes)
-    raise UsageError(
-        f"the images have {len(sizes)} sizes, from {smallest[1]} x {smallest[0]} to "
-        f"{largest[1]} x {largest[0]}: train on crops of them with --train_crop, or resize them "
-        "to one size with --image_size"
-    )
+def _check_one_size(split: Split) -> None:
+    if len(sizes := set(split.shapes)) > 1:
+        smallest, largest = min(sizes), max(sizes)
+        raise UsageError(
+            f"the images have {len(sizes)} sizes, from {smallest[1]} x {smallest[0]} to "
+            f"{largest[1]} x {largest[0]}: train on crops of them with --train_crop, or resize "
+            "them to one size with --image_size"
+        )
 
 
 def _at_once(split: Split, batch_size: int, side: int) -> int:
-    """How many batches of `side`, or of whole images, may be in work; AUTOTUNE chooses up to all
-    cores where memory allows."""
+    """How many batches of `side`, or of whole images, may be in work.
+
+    AUTOTUNE, which takes up to as many as there are cores, where memory allows these.
+    """
     pixels = [math.prod(shape) for shape in split.shapes]
-    is_held = len(set(pixels)) > 1 or stored.files_of(split.images)
     batch = batch_size * (side**2 or max(pixels)) * _BATCHED
-    held = batch + max(pixels) * _DECODED * bool(is_held)
+    is_decoded = len(set(pixels)) > 1 or stored.files_of(split.images)
+    held = batch + max(pixels) * _DECODED * bool(is_decoded)
     most = int(_IN_WORK * hardware.available_bytes() / held)
     return tf.data.AUTOTUNE if most >= hardware.cores() else max(1, most)

@@ -1,4 +1,4 @@
-"""Graph functions from the number of an image to its pixels: all of it, or a window of it."""
+"""Graph functions from the numbers of images to their pixels: whole, resized, or a window each."""
 
 from __future__ import annotations
 
@@ -8,28 +8,65 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from dfk.data import stored
+from dfk.data import decode, stored
 from dfk.data.catalog import Split
-from dfk.data.decode import decode
+from dfk.layers import Resizing
 
 # Windows begin at multiples of it, as the blocks of a JPEG do: what is saved again in training, as
 # whole images are, keeps their grid.
 GRID = 16
 
+# From sizes int64 [B, 2] to the first row and column of a window in each, the same.
+Places = Callable[[tf.Tensor], tf.Tensor]
 # From the index of an image and the rows and columns that are wanted to uint8 [rows, columns, 3].
 Read = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def whole(split: Split, *, from_files: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A graph function from an index to a whole image, uint8 [H, W, 3].
+def fetcher(
+    split: Split, image_size: int = 0, side: int = 0, *, from_files: bool = False
+) -> Callable[[tf.Tensor, Places], tf.Tensor]:
+    """A graph function from indices [B] to images [B, H, W, 3]: uint8, or float32 if resized.
+
+    Images of a batch that are neither resized nor cut must have one size. Values that are no
+    pixels, of one size, stay as they are.
 
     Args:
+        image_size: side that images are resized to; 0 keeps their size.
+        side: of the window that is cut out of each that is not resized; 0 for whole images.
         from_files: for other processes, which do not have what is in memory here.
+
+    Returns:
+        It takes, besides, a function from sizes int64 [B, 2] to where windows begin.
     """
-    if from_files:
-        paths = tf.constant([os.path.abspath(path) for path in split.paths])
-        return lambda index: decode(tf.io.read_file(tf.gather(paths, index)))
-    return _either(split.images, _in_memory(split.images), _in_file(split.images))
+    if side and not image_size:
+        sizes = tf.constant(split.shapes, tf.int64)
+        cut = windows(split, side, from_files=from_files)
+        return lambda indices, places: cut(indices, places(tf.gather(sizes, indices)))
+    # The layer that the model holds, so that training and serving resize alike.
+    resize = Resizing(image_size, image_size) if image_size else None
+    read = _whole(split, from_files=from_files)
+    is_one_size = len(set(split.shapes)) == 1
+    first = stored.kept_of(split.images)[0]
+    shape = first.shape if is_one_size else [None, None, 3]
+
+    def same_size(indices: tf.Tensor, _: Places) -> tf.Tensor:
+        if from_files or stored.files_of(split.images):
+            batch = _in_turn(read, indices, shape, tf.uint8)
+        else:
+            batch = tf.numpy_function(
+                lambda rows: np.stack([split.images[i] for i in rows]),
+                [indices],
+                first.dtype,
+                stateful=False,
+            )
+        batch = tf.ensure_shape(batch, [indices.shape[0], *shape])
+        return resize(batch) if resize else batch
+
+    def any_size(indices: tf.Tensor, _: Places) -> tf.Tensor:
+        resized = [image_size, image_size, 3]
+        return _in_turn(lambda index: resize(read(index)), indices, resized, tf.float32)
+
+    return any_size if resize and not is_one_size else same_size
 
 
 def windows(
@@ -40,11 +77,9 @@ def windows(
     A place is the window's first row and column. What lies outside of an image is its reflection.
     """
     shapes = tf.constant(split.shapes, tf.int64)
-    if from_files:
-        read = _window_of(whole(split, from_files=True))
-    else:
-        held = _window_in_memory(split.images)
-        read = _either(split.images, held, _window_of(_in_file(split.images)))
+    read = _part_of_file(_content(split, from_files=from_files))
+    if not from_files:
+        read = _either(split.images, _part_in_memory(split.images), read)
 
     def one(index_and_place: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         index, place = index_and_place
@@ -52,13 +87,7 @@ def windows(
         rows, columns = _reflected(place[0], side, height), _reflected(place[1], side, width)
         return tf.ensure_shape(read(index, rows, columns), [side, side, 3])
 
-    return lambda indices, places: in_turn(one, (indices, places), [side, side, 3], tf.uint8)
-
-
-def in_turn(one: Callable, elements, shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
-    """What `one` gives for each element, stacked; one image is held at a time."""
-    spec = tf.TensorSpec(shape, dtype)
-    return tf.map_fn(one, elements, fn_output_signature=spec, parallel_iterations=1)
+    return lambda indices, places: _in_turn(one, (indices, places), [side, side, 3], tf.uint8)
 
 
 def drawn_places(sizes: tf.Tensor, side: int, grid: int, seed: tf.Tensor) -> tf.Tensor:
@@ -85,6 +114,19 @@ def _reflected(start: tf.Tensor, count: int, length: tf.Tensor) -> tf.Tensor:
     period = tf.maximum(2 * (length - 1), 1)
     places = (start + tf.range(count, dtype=tf.int64)) % period
     return tf.minimum(places, period - places)
+
+
+def _whole(split: Split, *, from_files: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A graph function from an index to a whole image, uint8 [H, W, 3]."""
+    content = _content(split, from_files=from_files)
+    in_file = lambda index: decode.decode(content(index))  # noqa: E731
+    return in_file if from_files else _either(split.images, _in_memory(split.images), in_file)
+
+
+def _in_turn(one: Callable, elements, shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+    """What `one` gives for each element, stacked; one image is held at a time."""
+    spec = tf.TensorSpec(shape, dtype)
+    return tf.map_fn(one, elements, fn_output_signature=spec, parallel_iterations=1)
 
 
 def _either(images: Sequence[np.ndarray], in_memory: Callable, in_file: Callable) -> Callable:
@@ -116,7 +158,7 @@ def _in_memory(images: Sequence[np.ndarray]) -> Callable[[tf.Tensor], tf.Tensor]
     return read
 
 
-def _window_in_memory(images: Sequence[np.ndarray]) -> Read:
+def _part_in_memory(images: Sequence[np.ndarray]) -> Read:
     kept = stored.kept_of(images)
 
     def cut(index: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -129,22 +171,23 @@ def _window_in_memory(images: Sequence[np.ndarray]) -> Read:
     return read
 
 
-def _in_file(images: Sequence[np.ndarray]) -> Callable[[tf.Tensor], tf.Tensor]:
-    files = stored.files_of(images)
-    kept = [files.get(i) for i in range(len(images))]
-    paths = tf.constant([os.fsencode(file.path) if file else b"" for file in kept])
-    digests = tf.constant([file.digest if file else b"" for file in kept])
-
-    def read(index: tf.Tensor) -> tf.Tensor:
-        return decode(stored.read(tf.gather(paths, index), tf.gather(digests, index)))
+def _part_of_file(content: Callable[[tf.Tensor], tf.Tensor]) -> Read:
+    def read(index: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+        start = tf.stack([tf.reduce_min(rows), tf.reduce_min(columns)])
+        end = tf.stack([tf.reduce_max(rows), tf.reduce_max(columns)]) + 1
+        part = decode.decode_part(content(index), tf.concat([start, end - start], 0))
+        return tf.gather(tf.gather(part, rows - start[0]), columns - start[1], axis=1)
 
     return read
 
 
-def _window_of(read: Callable[[tf.Tensor], tf.Tensor]) -> Read:
-    """Cuts a window out of an image that is read whole."""
-
-    def window(index: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-        return tf.gather(tf.gather(read(index), rows), columns, axis=1)
-
-    return window
+def _content(split: Split, *, from_files: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A graph function from an index to the bytes of its file."""
+    if from_files:
+        paths = tf.constant([os.fsencode(os.path.abspath(path)) for path in split.paths])
+        return lambda index: tf.io.read_file(tf.gather(paths, index))
+    files = stored.files_of(split.images)
+    kept = [files.get(i) for i in range(len(split))]
+    paths = tf.constant([os.fsencode(file.path) if file else b"" for file in kept])
+    digests = tf.constant([file.digest if file else b"" for file in kept])
+    return lambda index: stored.read(tf.gather(paths, index), tf.gather(digests, index))

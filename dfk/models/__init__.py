@@ -32,6 +32,7 @@ from dfk.models.limits import (
     memory,
     smallest_image,
     smallest_input,
+    training_bytes_per_pixel,
 )
 from dfk.models.residual import ResidualNet
 from dfk.models.rich import RichNet
@@ -83,5 +84,6 @@ __all__ = [
     "set_trained_on",
     "smallest_image",
     "smallest_input",
+    "training_bytes_per_pixel",
     "with_test_crop",
 ]

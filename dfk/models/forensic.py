@@ -17,6 +17,7 @@ from dfk.data.stored import shapes_of
 from dfk.errors import UsageError
 from dfk.layers import NoiseStatistics, RichFeatures
 from dfk.layers.noise_statistics import BINS, rings
+from dfk.models import rbf
 
 SMALLEST_IMAGE = 8  # Pixels of a side
 FEATURES = 2000  # Saved machines take as many.
@@ -34,11 +35,12 @@ _COOCCURRENCES = (
 )
 
 
-def features(images: Sequence[np.ndarray]) -> np.ndarray:
+def features(images: Sequence[np.ndarray], progress: rbf.Progress = iter) -> np.ndarray:
     """Computes the features of images, of which every size has as many.
 
     Args:
         images: N arrays uint8 [H, W, 3], of any sizes from 8 x 8.
+        progress: wraps the list of batches, as `tqdm` does.
 
     Returns:
         float32 [N, FEATURES], finite: radial spectra, moments of residuals, colour histograms,
@@ -49,6 +51,7 @@ def features(images: Sequence[np.ndarray]) -> np.ndarray:
     """
     result = np.empty((len(images), FEATURES), np.float32)
     sizes: dict[tuple[int, int], list[int]] = {}
+    batches = []
     for i, shape in enumerate(shapes_of(images)):
         sizes.setdefault(shape, []).append(i)
     for (height, width), indices in sizes.items():
@@ -58,9 +61,9 @@ def features(images: Sequence[np.ndarray]) -> np.ndarray:
                 f"which need {SMALLEST_IMAGE} x {SMALLEST_IMAGE}"
             )
         step = max(1, _BATCH_VALUES // (height * width * 3))
-        for start in range(0, len(indices), step):
-            batch = indices[start : start + step]
-            result[batch] = _features(np.stack([images[i] for i in batch]))
+        batches += [indices[i : i + step] for i in range(0, len(indices), step)]
+    for batch in progress(batches):
+        result[batch] = _features(np.stack([images[i] for i in batch]))
     return result
 
 

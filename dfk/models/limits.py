@@ -71,6 +71,16 @@ def memory(model: keras.Model) -> Memory:
     return inside._replace(bytes_per_pixel=DECODED + inside.bytes_per_pixel)
 
 
+def training_bytes_per_pixel(network: keras.Model) -> float:
+    """The memory that a pixel of a training batch takes: what the layers answer, kept to the end.
+
+    Measured on a CPU, of `deepfakenet`, `residual` and `vgg16`, it was .7 to 1.1 times as much.
+    """
+    tensors = [x for layer in network.layers for x in _images_of(layer.output)]
+    shapes = keras.Model(network.input, tensors).compute_output_shape((1, _SIDE, _SIDE, 3))
+    return sum(_bytes(s, x.dtype) for x, s in zip(tensors, shapes, strict=True)) / _SIDE**2
+
+
 def _inside(layer: keras.layers.Layer) -> Memory:
     """The memory that a layer, or model, takes for images that enter it.
 

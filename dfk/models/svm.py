@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,14 @@ from dfk.model_files.refused import Refused, reason, told
 from dfk.models import forensic, rbf
 from dfk.models.limits import DECODED
 from dfk.system.files import write_atomic
+
+# Wraps a list that takes long, as `tqdm` does, and is told its `desc` and `unit`.
+Progress = Callable[..., Iterable]
+
+
+def _unseen(some: list, **_: str) -> Iterable:
+    return some
+
 
 # By kind, the penalty C: the study's, and what did best on the holdout (1, 3, 10, 30 tried).
 PENALTY = {"svm": 1.0, "svm_forensic": 10.0}
@@ -68,7 +76,7 @@ class SVM:
         *,
         class_names: Sequence[str],
         kind: str,
-        progress: rbf.Progress = iter,
+        progress: Progress = _unseen,
     ) -> SVM:
         """Trains on images, with nothing drawn at random; takes 8 N^2 bytes at least.
 
@@ -77,7 +85,7 @@ class SVM:
             labels: int [N], indices into `class_names`; every class occurs.
             class_names: C >= 2 names.
             kind: `svm` or `svm_forensic`.
-            progress: wraps the list of blocks of the kernel matrix, as `tqdm` does.
+            progress: wraps lists that take long, as `tqdm` does, and is told `desc` and `unit`.
 
         Raises:
             UsageError: for images of several sizes where `kind` compares pixels, images too
@@ -86,12 +94,16 @@ class SVM:
         if set(np.unique(labels)) != set(range(len(class_names))):
             raise UsageError("an SVM needs training images of every class")
         image_size = shapes_of(images)[0] if kind == "svm" else None
-        rows = _rows(images, image_size)
-        machine = rbf.Machine.fit(rows, labels, penalty=PENALTY[kind], progress=progress)
+        rows = _rows(images, image_size, progress)
+        blocks = partial(progress, desc="kernel", unit=" blocks")
+        machine = rbf.Machine.fit(rows, labels, penalty=PENALTY[kind], progress=blocks)
         return cls(kind, tuple(class_names), image_size, machine, couples=True)
 
-    def duels(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def duels(self, images: Sequence[np.ndarray], progress: Progress = _unseen) -> np.ndarray:
         """Compares pairs of classes on images uint8 [H, W, 3], in blocks that bound the memory.
+
+        Args:
+            progress: as `fit` takes it.
 
         Returns:
             float64 [N, C(C-1)/2], as `rbf.Machine.duels` says.
@@ -101,15 +113,15 @@ class SVM:
         """
         margins = np.empty((len(images), len(self.machine.intercepts)))
         for block in rbf.blocks(len(images), len(self.machine.mean)):
-            margins[block] = self.machine.duels(_rows(images[block], self.image_size))
+            margins[block] = self.machine.duels(_rows(images[block], self.image_size, progress))
         return margins
 
-    def decision(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def decision(self, images: Sequence[np.ndarray], progress: Progress = _unseen) -> np.ndarray:
         """Scores images as `rbf.one_vs_rest` does, float64 [N, C]."""
-        return rbf.one_vs_rest(self.duels(images), len(self.class_names))
+        return rbf.one_vs_rest(self.duels(images, progress), len(self.class_names))
 
     def calibrated(
-        self, images: Sequence[np.ndarray], labels: np.ndarray
+        self, images: Sequence[np.ndarray], labels: np.ndarray, progress: Progress = _unseen
     ) -> tuple[SVM, np.ndarray]:
         """The same machine with the temperature that suits images it has not learned from.
 
@@ -118,11 +130,12 @@ class SVM:
         Args:
             images: N arrays uint8 [H, W, 3].
             labels: int [N].
+            progress: as `fit` takes it.
 
         Returns:
             The machine, and what it answers to these images, float32 [N, C].
         """
-        margins = self.duels(images)
+        margins = self.duels(images, progress)
         couple = partial(coupling.log_probabilities, classes=len(self.class_names))
         fitted = self.with_(temperature=fit_temperature(margins, labels, couple))
         return fitted, fitted._probabilities(margins)
@@ -132,7 +145,7 @@ class SVM:
         """The memory that a pixel of an image takes while it answers, measured."""
         return DECODED + forensic.BYTES_PER_PIXEL if self.kind == "svm_forensic" else 60
 
-    def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def predict(self, images: Sequence[np.ndarray], progress: Progress = _unseen) -> np.ndarray:
         """Calibrated probabilities of images uint8 [H, W, 3].
 
         Returns:
@@ -142,7 +155,7 @@ class SVM:
         Raises:
             UsageError: for an image of a size that the machine does not take.
         """
-        return self._probabilities(self.duels(images))
+        return self._probabilities(self.duels(images, progress))
 
     def _probabilities(self, margins: np.ndarray) -> np.ndarray:
         classes = len(self.class_names)
@@ -226,10 +239,12 @@ def _check_width(svm: SVM) -> None:
         raise Refused(f"its machine takes {len(svm.machine.mean)} numbers of an image of {width}")
 
 
-def _rows(images: Sequence[np.ndarray], image_size: tuple[int, int] | None) -> np.ndarray:
+def _rows(
+    images: Sequence[np.ndarray], image_size: tuple[int, int] | None, progress: Progress
+) -> np.ndarray:
     """What a machine sees: pixels uint8 [N, D], or features float32 where any size will do."""
     if image_size is None:
-        return forensic.features(images)
+        return forensic.features(images, partial(progress, desc="features", unit=" batches"))
     for h, w in shapes_of(images):
         if (h, w) != image_size:
             height, width = image_size

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from dfk.data.catalog import Split
 from dfk.errors import ImageError
 from dfk.inference.explain import Explainer
 
 _OF_EACH_CLASS = 3
+_LARGEST = 512  # Pixels a side; a report shows fewer.
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One wrong answer: uint8 `image` [H, W, 3] of any size, and `confidence` in 0..1.
+    """One wrong answer: uint8 `image` [H, W, 3] of up to 512 pixels a side, `confidence` in 0..1.
 
     `overlay` is the image under a heat map of where the model looked, if that is known.
     """
@@ -50,18 +52,29 @@ def worst_mistakes(
     return [
         Mistake(
             image_id=split.ids[i],
-            image=split.images[i],
+            image=image,
             truth=class_names[split.labels[i]],
             predicted=class_names[predicted[i]],
             confidence=float(confidence[i]),
-            overlay=_overlay(explainer, split.images[i]),
+            overlay=overlay,
         )
         for i in worst
+        for image, overlay in [_seen(explainer, split.images[i])]
     ]
 
 
-def _overlay(explainer: Explainer | None, image: np.ndarray) -> np.ndarray | None:
-    """Where the model looked; None where it cannot tell, as for want of memory."""
+def _seen(explainer: Explainer | None, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """An image, and where the model looked: None where it cannot tell, as for want of memory."""
+    overlay = None
     with contextlib.suppress(ImageError):
-        return explainer.explain(image).overlay() if explainer else None
-    return None
+        overlay = _small(explainer.explain(image).overlay()) if explainer else None
+    return _small(image), overlay
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    """`image`, reduced if it is large: many are kept until the report is written."""
+    if max(image.shape) <= _LARGEST:
+        return image
+    picture = Image.fromarray(image)
+    picture.thumbnail((_LARGEST, _LARGEST))
+    return np.asarray(picture)

@@ -13,16 +13,18 @@ from dfk.data.catalog import Split
 from dfk.evaluation import metrics
 from dfk.evaluation.degrade import OPERATIONS, Operation, Severity
 from dfk.inference import Classifier, Prediction
+from dfk.system import hardware
 from dfk.system.threads import in_threads
 
 CLEAN = "none"
+# Images are held in so much memory at most, and in no more than a quarter of what is available.
 _HELD_BYTES = 2**30
 
 
 class _Held:
     """Decoded images, kept up to a number of bytes and decoded anew beyond."""
 
-    def __init__(self, images: Sequence[np.ndarray], most: int = _HELD_BYTES):
+    def __init__(self, images: Sequence[np.ndarray], most: float):
         self._images, self._kept, self._room = images, {}, most
 
     def __getitem__(self, index: int) -> np.ndarray:
@@ -60,7 +62,7 @@ def measure(
         as a model of one fixed size cannot take crops.
     """
     cases = [(name, severity) for name, op in operations.items() for severity in op.severities]
-    images = _Held(split.images)
+    images = _Held(split.images, min(_HELD_BYTES, hardware.available_bytes() / 4))
 
     def degraded(job: tuple[tuple[str, Severity], int]) -> np.ndarray:
         (name, severity), index = job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from dfk import models, runs
 from dfk.config import OPTIONS, Config, display_names, weight_per_class
 from dfk.config.options import SVM, Ensemble
 from dfk.data import augment, catalog, class_names, excluded_class, service
-from dfk.data.catalog import Catalog
+from dfk.data.catalog import Catalog, Split
 from dfk.data.embedded import data_folder
 from dfk.errors import UsageError
 from dfk.system import backend, hardware
@@ -81,7 +82,7 @@ def check_data(config: Config, data: Catalog) -> None:
     weight_per_class(config, data.class_names)
     sources.check_classes(config, data.class_names)
     if isinstance(config.options, SVM):
-        _check_kernel_fits(len(data.splits["train"]))
+        _check_kernel_fits(config, data.splits["train"])
     elif config.is_network:
         phases.check(config, data)
 
@@ -192,10 +193,12 @@ def smallest_image(config: Config) -> int:
     return max([models.KINDS[config.model].least(config), *map(models.smallest_image, others)])
 
 
-def _check_kernel_fits(images: int) -> None:
-    needed, there = 8 * images**2, hardware.available_bytes()
+def _check_kernel_fits(config: Config, train: Split) -> None:
+    rows = math.prod(train.shapes[0]) * 3 if models.KINDS[config.model].one_size else 0
+    # The pixels are there once more as they are stacked, and as support vectors.
+    needed, there = len(train) * (8 * len(train) + 3 * rows), hardware.available_bytes()
     if needed > there / 2:
         raise UsageError(
-            f"an SVM of {images} images needs {needed / 2**30:.0f} GiB for its kernel matrix; "
-            f"available are {there / 2**30:.0f} GiB. --limit takes fewer images."
+            f"an SVM of {len(train)} images needs {needed / 2**30:.0f} GiB for its kernel matrix "
+            f"and their pixels; available are {there / 2**30:.0f} GiB. --limit takes fewer images."
         )

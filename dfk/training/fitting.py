@@ -175,20 +175,21 @@ def _save(model: keras.Model, path: Path, thresholds: Thresholds) -> None:
 
 def _fit_svm(config: Config, data: Catalog) -> Fitted:
     train, holdout = data.splits["train"], data.splits["holdout"]
+    bar = functools.partial(Bar, delay=2, leave=False)
     began = time.monotonic()
     plain = models.SVM.fit(
         train.images,
         train.labels,
         class_names=data.class_names,
         kind=config.model,
-        progress=functools.partial(Bar, desc="kernel", unit=" blocks"),
+        progress=bar,
     )
-    model, answers = plain.calibrated(holdout.images, holdout.labels)
+    model, answers = plain.calibrated(holdout.images, holdout.labels, bar)
     model = model.with_(trained_on=_record(config, data))
     logging.info("Fitted an SVM to %d images.", len(train))
     return Fitted(
-        predict=lambda split: model.predict(split.images),
-        logits=lambda split: model.decision(split.images),
+        predict=lambda split: model.predict(split.images, bar),
+        logits=lambda split: model.decision(split.images, bar),
         holdout=answers,
         save=lambda path, thresholds: model.with_(thresholds=thresholds).save(path),
         file=runs.SVM_MODEL,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from dfk.data.catalog import Split
@@ -42,14 +44,26 @@ def use_all() -> None:
         keras.distribution.set_distribution(_DataParallel(devices=devices))
 
 
-def divided(split: Split) -> list[Split]:
-    """A split in two: what all batches of can be divided among the devices, and the rest.
+def divided(split: Split) -> Split:
+    """What of a split can be divided among the devices of JAX; all of it where it is too small."""
+    whole = len(split) - len(split) % _devices()
+    return split.take(range(whole or len(split)))
+
+
+def laid_out_alike(batches: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
+    """Batches in two: those that can be divided among the devices, and the rest.
 
     Keras lays out all batches of a dataset as it does the first. With one device, or none of
-    JAX's, this is the whole split; the rest is left out where it is empty.
+    JAX's, all are alike; an empty part is left out.
     """
+    if (count := _devices()) == 1:
+        return [list(batches)]
+    ends = [len(batch) - len(batch) % count for batch in batches]
+    whole = [batch[:end] for batch, end in zip(batches, ends, strict=True) if end]
+    rest = [batch[end:] for batch, end in zip(batches, ends, strict=True) if end < len(batch)]
+    return [part for part in (whole, rest) if part]
+
+
+def _devices() -> int:
     distribution = keras.distribution.distribution()
-    count = distribution.device_mesh.devices.size if distribution else 1
-    whole = len(split) - len(split) % count
-    parts = [split.take(range(whole)), split.take(range(whole, len(split)))]
-    return [part for part in parts if len(part)] if whole < len(split) else [split]
+    return distribution.device_mesh.devices.size if distribution else 1

@@ -16,8 +16,10 @@ from dfk.data import augment
 from dfk.data.catalog import Catalog, Split
 from dfk.data.pipeline import make_dataset, steps_per_epoch, window_side
 from dfk.data.problems import DataError, Problem
+from dfk.errors import UsageError
 from dfk.models import Phase
 from dfk.runs.checkpoint_file import Saved
+from dfk.system import hardware
 from dfk.training import distillation, features, multi_worker, optimizers, sources, strategy
 from dfk.training.callbacks import (
     AverageWeights,
@@ -30,6 +32,10 @@ from dfk.training.checkpoint import Checkpoint
 
 # Batches that BatchNormalization's statistics are taken from before the holdout is scored.
 _REFRESH_STEPS = 20
+# Bytes of a pixel in a batch, and what of the memory available batches may take that are kept.
+_BYTES, _KEPT = 12, 0.05
+# Of the memory that a batch is said to need, it needs so much at least.
+_SURELY = 0.5
 
 
 def check(config: Config, data: Catalog) -> None:
@@ -39,7 +45,7 @@ def check(config: Config, data: Catalog) -> None:
         UsageError: if not.
     """
     train = data.splits["train"]
-    ahead = [x.is_fixed and features.stay_the_same(config) for x in _phases(config)]
+    ahead = [_is_ahead(config, phase) for phase in _phases(config)]
     if any(ahead) and config.options.feature_draws:
         features.draws(config, data)
     if not all(ahead):
@@ -66,9 +72,15 @@ def _check_small(config: Config, split: Split) -> None:
 
 
 def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
-    """Fits what the checkpoint leaves to do; the network ends with its best weights."""
+    """Fits what the checkpoint leaves to do; the network ends with its best weights.
+
+    Raises:
+        UsageError: if a batch is sure not to fit into memory.
+    """
     network = models.network_of(model)
     teacher = sources.teacher(config)
+    if not all(_is_ahead(config, phase) for phase in _phases(config)):
+        _check_batch_fits(config, data.splits["train"], network)
     first_epoch = 0
     strategy.wait_for_all()  # The chief has made the folder that the others look into.
     folder = runs.working_folder(config)
@@ -86,7 +98,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
             continue
         if phase.trainable_from is not None:
             models.KINDS[config.model].train_from(model, phase.trainable_from)
-        ahead = phase.is_fixed and features.stay_the_same(config)
+        ahead = _is_ahead(config, phase)
         fitted = _with_teacher(config, model, teacher, ahead=ahead)
         if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
             checkpoint.restore_best(fitted)
@@ -100,6 +112,26 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
 
 def _phases(config: Config) -> list[Phase]:
     return models.KINDS[config.model].phases(config)
+
+
+def _is_ahead(config: Config, phase: Phase) -> bool:
+    """Whether a phase trains on features that are computed once."""
+    return phase.is_fixed and features.stay_the_same(config)
+
+
+def _check_batch_fits(config: Config, train: Split, network: keras.Model) -> None:
+    """Refuses batches that are sure not to fit into memory; a GPU knows its own."""
+    side = config.input.train_crop or config.input.image_size
+    pixels = side**2 or math.prod(train.shapes[0])
+    size = min(config.keras.batch_size, len(train))
+    needed = size * pixels * models.training_bytes_per_pixel(network)
+    there = hardware.available_bytes()
+    if _SURELY * needed > there and not hardware.gpus():
+        raise UsageError(
+            f"a batch of {size} images of {pixels:,} pixels needs about {needed / 2**30:.1f} GiB "
+            f"with --model={config.model}; available are {there / 2**30:.1f} GiB. Train on crops "
+            "(--image_size=0 --train_crop=96), or choose a smaller --image_size or --batch_size."
+        )
 
 
 def _with_teacher(
@@ -140,7 +172,7 @@ def _fit_phase(
     callbacks = [
         StopAtNaN(),
         *policies,
-        RefreshStatistics(plain.take(_REFRESH_STEPS), averaged=bool(config.fit.ema)),
+        RefreshStatistics(plain, averaged=bool(config.fit.ema)),
         *_monitors(config, first_epoch, steps),
         checkpoint,
     ]
@@ -202,16 +234,21 @@ def _training(
 
 
 def _datasets(config: Config, data: Catalog) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """An epoch of the training set with plain sampling, and the holdout, or this worker's share.
+    """Some plainly sampled batches of the training set, and the holdout, or this worker's share.
 
-    Where training sees windows of the images, so does the holdout, always the same.
+    Where training sees windows of the images, so does the holdout. Both are the same in every
+    epoch: windows are kept if there is room.
     """
-    holdout = strategy.holdout(config, data.splits["holdout"])
+    train, holdout = data.splits["train"], strategy.holdout(config, data.splits["holdout"])
     common = _common(config, data)
-    plain = make_dataset(**common, **_augmented(config, data))
+    plain = make_dataset(**common, **_augmented(config, data)).take(_REFRESH_STEPS)
     size, crop = config.input.image_size, config.input.train_crop
-    crop = crop if window_side(data.splits["train"], size, crop) else 0
-    return plain, make_dataset(split=holdout, crop=crop, **common)
+    crop = crop if window_side(train, size, crop) else 0
+    holdout = make_dataset(split=holdout, crop=crop, **common)
+    count = int(plain.cardinality() + holdout.cardinality()) * config.keras.batch_size
+    if crop and _BYTES * count * crop**2 < _KEPT * hardware.available_bytes():
+        return plain.cache(), holdout.cache()
+    return plain, holdout
 
 
 def _common(config: Config, data: Catalog) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def holdout(config: Config, split: Split) -> Split:
     if count > 1:
         return split.take(range(index, len(split), count))
     if config.fit.strategy == NONE:
-        return jax_devices.divided(split)[0]
+        return jax_devices.divided(split)
     return split.take(range(len(split) - len(split) % of(config).num_replicas_in_sync))
 
 

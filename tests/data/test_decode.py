@@ -357,6 +357,29 @@ def test_eager_graph_and_tf_data_agree():
         np.testing.assert_array_equal(image, in_graph(data))
 
 
+@pytest.mark.parametrize("kind", ["4:4:4", "4:2:2", "4:2:0", "grey", "png", "cut"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_part_is_what_the_whole_has_there(kind, progressive):
+    rng = np.random.default_rng(0)
+    pixels = Image.fromarray(rng.integers(0, 256, (117, 150, 3), np.uint8))
+    file = io.BytesIO()
+    if kind == "png":
+        pixels.save(file, "PNG")
+    elif kind == "grey":
+        pixels.convert("L").save(file, "JPEG", progressive=progressive)
+    else:
+        subsampling = "4:2:0" if kind == "cut" else kind
+        pixels.save(file, "JPEG", subsampling=subsampling, progressive=progressive)
+    data = tf.constant(file.getvalue() + b"\0" * (kind == "cut"))  # Its end is not at the end.
+    whole = decode.decode(data).numpy()
+    boxes = [(0, 0, 117, 150), (116, 149, 1, 1), (0, 0, 1, 1), (64, 32, 53, 118)]
+    places = rng.integers(0, (70, 100), (12, 2))
+    boxes += [(top, left, *rng.integers(1, 48, 2)) for top, left in places]
+    for top, left, height, width in boxes:
+        part = decode.decode_part(data, [top, left, height, width])
+        np.testing.assert_array_equal(part, whole[top : top + height, left : left + width])
+
+
 def test_a_bad_file_in_tf_data_does_not_disturb_the_others():
     files = [EQUAL["png"][1]]
     for data, _ in BAD.values():

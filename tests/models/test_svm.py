@@ -121,19 +121,24 @@ def test_blocks_change_nothing(kind, monkeypatch):
     np.testing.assert_allclose(fitted(kind).decision(test), expected, atol=1e-6)
 
 
-def test_the_progress_is_given_every_pair_of_blocks(monkeypatch):
+@pytest.mark.parametrize("kind", ["svm", "svm_forensic"])
+def test_the_progress_is_given_all_that_takes_long(kind, monkeypatch):
     monkeypatch.setattr(rbf, "_BLOCK_ROWS", 20)
     seen = []
 
-    def progress(pairs):
-        assert len(pairs) == 6  # Of three blocks
-        for pair in pairs:
-            seen.append(pair)
-            yield pair
+    def progress(some, *, desc, unit):
+        for one in some:
+            seen.append(desc)
+            yield one
 
     images, labels = textures(60, 3)
-    SVM.fit(images, labels, class_names=list("abc"), kind="svm", progress=progress)
-    assert len(seen) == 6
+    machine = SVM.fit(images, labels, class_names=list("abc"), kind=kind, progress=progress)
+    # Six of three blocks, and the images of one batch
+    features = ["features"] if kind == "svm_forensic" else []
+    assert seen == [*features, *["kernel"] * 6]
+    seen.clear()
+    machine.decision(images, progress)
+    assert set(seen) == set(features)
 
 
 def test_many_images_take_little_memory(monkeypatch):

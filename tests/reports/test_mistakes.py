@@ -1,5 +1,7 @@
 """The mistakes that a report shows: the surest of each class, and where the model looked."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -48,3 +50,20 @@ def test_a_model_that_cannot_tell_where_it_looked_has_no_overlay(split, wrong):
 
     for explainer in (None, Full()):
         assert worst_mistakes(split, wrong, CLASSES[:2], explainer)[0].overlay is None
+
+
+def test_large_images_are_kept_small(split, wrong):
+    class Whole:
+        def explain(self, image):
+            return self
+
+        def overlay(self):
+            return noise(600, 300, 1)
+
+    images = [noise(700, 1400, i) if i == 4 else image for i, image in enumerate(split.images)]
+    mistakes = worst_mistakes(
+        dataclasses.replace(split, images=images), wrong, CLASSES[:2], Whole()
+    )
+    assert mistakes[0].image.shape == (256, 512, 3)
+    assert mistakes[0].overlay.shape == (512, 256, 3)
+    np.testing.assert_array_equal(mistakes[1].image, split.images[3])

@@ -289,6 +289,22 @@ def test_a_kernel_matrix_that_does_not_fit_is_refused(data_dir, tmp_path, monkey
         training.run(short(data_dir, tmp_path, "--model=svm"))
 
 
+def test_pixels_that_do_not_fit_are_refused(data_dir, tmp_path, monkeypatch):
+    """Those of 54 images of 16 x 16, three times, beside the matrix."""
+    needed = 8 * 54**2 + 3 * 54 * 16 * 16 * 3
+    monkeypatch.setattr("dfk.system.hardware.available_bytes", lambda: 2 * needed - 1)
+    with pytest.raises(UsageError, match=r"an SVM of 54 images needs .* and their pixels"):
+        training.run(short(data_dir, tmp_path, "--model=svm"))
+
+
+@pytest.mark.parametrize("flags", [["--image_size=16"], ["--image_size=0", "--train_crop=12"]])
+def test_a_batch_that_cannot_fit_is_refused(data_dir, tmp_path, monkeypatch, flags):
+    monkeypatch.setattr("dfk.system.hardware.available_bytes", lambda: 1e6)
+    pixels = 256 if "--image_size=16" in flags else 144
+    with pytest.raises(UsageError, match=f"a batch of 16 images of {pixels} pixels needs about"):
+        training.run(short(data_dir, tmp_path, *flags))
+
+
 @pytest.mark.parametrize(("members", "message"), [("one,gone", "gone"), ("one,one", "is an SVM")])
 def test_a_suite_is_checked_before_its_first_run(data_dir, tmp_path, members, message):
     ensemble = f"--model=ensemble\n--members={members}"

@@ -11,7 +11,7 @@ import pytest
 
 from dfk.config import DEFAULTS
 from dfk.errors import UsageError
-from dfk.training import strategy
+from dfk.training import jax_devices, strategy
 from tests.datasets import write_kaggle
 
 ROOT = Path(__file__).parents[2]
@@ -100,3 +100,11 @@ def test_a_cluster_that_is_none_is_explained(text, monkeypatch):
 def test_without_a_tpu_a_line_says_so():
     with pytest.raises(UsageError, match=r"sees no TPU .*KERAS_BACKEND=jax"):
         strategy.prepare(DEFAULTS.with_(strategy="tpu"))
+
+
+def test_batches_that_devices_cannot_share_come_apart(monkeypatch):
+    batches = [[0, 1, 2, 3], [4, 5, 6], [7]]
+    assert jax_devices.laid_out_alike(batches) == [batches]
+    monkeypatch.setattr(jax_devices, "_devices", lambda: 2)
+    assert jax_devices.laid_out_alike(batches) == [[[0, 1, 2, 3], [4, 5]], [[6], [7]]]
+    assert jax_devices.laid_out_alike(batches[:1]) == [batches[:1]]
