@@ -58,8 +58,8 @@ class Data:
     )
     cache_gib: float = knob(
         4.0,
-        "GiB of decoded pixels that are kept in memory, at most half of what is available; other "
-        "images are decoded whenever they are used.",
+        "GiB of decoded pixels that are kept in memory, at most a third of what is available; the "
+        "others are decoded whenever they are used.",
         Number(float, 0, MANY),
     )
 

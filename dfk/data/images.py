@@ -23,7 +23,7 @@ from dfk.system.progress import Bar
 # A file of this many bytes a pixel may be in work: what it holds, and what the decoder makes of it.
 _DECODER = 12
 # What of the memory available the pixels that are kept may take, and the images in work.
-_KEPT, _IN_WORK = 0.5, 0.25
+_KEPT, _IN_WORK = 1 / 3, 1 / 4
 
 
 def load(catalog: Catalog, *, on_bad_image: str = "fail", cache_gib: float = 4.0) -> Catalog:
@@ -32,7 +32,7 @@ def load(catalog: Catalog, *, on_bad_image: str = "fail", cache_gib: float = 4.0
     Args:
         on_bad_image: `fail`, or `skip` to leave out images that are missing or cannot
             be decoded and say which.
-        cache_gib: GiB of pixels kept in memory, at most half of what is available; images
+        cache_gib: GiB of pixels kept in memory, at most a third of what is available; images
             beyond are decoded from their files whenever they are used.
 
     Returns:
@@ -53,7 +53,8 @@ def load(catalog: Catalog, *, on_bad_image: str = "fail", cache_gib: float = 4.0
             name, index = places[place]
             fits = image.nbytes <= budget
             budget -= image.nbytes * fits
-            images[name][index] = image if fits else File(paths[place], digest, image.shape)
+            # What tf.data gives takes twice its size of address space, which `ulimit -v` counts.
+            images[name][index] = image.copy() if fits else File(paths[place], digest, image.shape)
             digests.append(_digest(name, catalog.splits[name], index, catalog.class_names, image))
             bar.update()
     for name, index in places:
@@ -84,8 +85,8 @@ def _tell_of_files(splits: Mapping[str, Split]) -> None:
     if files:
         every = sum(map(len, splits.values()))
         logging.info(
-            "%d of %d images exceed --cache_gib, or half of the memory available: they are decoded "
-            "from their files whenever they are used.",
+            "%d of %d images exceed --cache_gib, or a third of the memory available: they are "
+            "decoded from their files whenever they are used.",
             files,
             every,
         )
