@@ -142,12 +142,12 @@ def test_metadata_that_tell_nothing_are_no_leak():
 
 def test_one_class_of_many_that_gives_itself_away_is_a_leak():
     files = [
-        File("train", "", "abcdefghij"[i % 10], 1000, 8, 8, Traces("PNG", "RGB"))
-        for i in range(200)
+        File("train", "", "abcdefghijklmnopqrst"[i % 20], 1000, 8, 8, Traces("PNG", "RGB"))
+        for i in range(400)
     ]
     files = [dataclasses.replace(x, grid=Grid(1.0, x.label == "c")) for x in files]
     found = probe(files)
-    assert found["accuracy_ci95"][0] < found["chance"] + 0.1  # Hardly more than chance in all
+    assert found["accuracy_ci95"][0] < found["chance"] + 0.05  # Hardly more than chance in all
     assert found["given_away"] == ["c"] and found["leaks"] and found["recall"]["c"] == 1
     assert found["alone"]["pixels' grid"] > found["alone"]["metadata"] == found["chance"]
 
