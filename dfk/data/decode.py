@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from dfk.data import jpeg_ends
 from dfk.data.entries import UNREAD
 
 MAX_PIXELS = 50_000_000
@@ -16,6 +17,7 @@ MAX_PIXELS = 50_000_000
 # and trips over bytes that are no text.
 FAILURES = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, UnicodeDecodeError)
 _BYTES = tf.TensorSpec([], tf.string)
+_JPEG = b"\xff\xd8\xff"
 _HEADER = 64  # Bytes; every format but JPEG states its size within them.
 _BLOCKS = 32  # Pixels that a JPEG has together, at most
 # Of a GIF's blocks, those of one length are passed by together; encoders fill all but the last.
@@ -103,7 +105,12 @@ def _decode(data: tf.Tensor, max_pixels: tf.Tensor) -> tf.Tensor:
     def image(channels: int):
         return tf.io.decode_image(data, channels=channels, expand_animations=False)[..., :3]
 
-    data = tf.cond(_starts(head, b"GIF8"), first_frame, lambda: data)
+    is_gif, lacks_end = _starts(head, b"GIF8"), _starts(head, _JPEG) & ~jpeg_ends.has_end(data)
+    data = tf.cond(
+        is_gif | lacks_end,
+        lambda: tf.cond(is_gif, first_frame, lambda: jpeg_ends.mended(data)),
+        lambda: data,
+    )
     # TensorFlow does not drop the alpha of a WebP itself.
     pixels = tf.cond(_starts(head, b"WEBP", 8), lambda: image(0), lambda: image(3))
     return tf.ensure_shape(pixels, [None, None, 3])
@@ -142,7 +149,9 @@ def _header(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         shape = tf.image.extract_jpeg_shape(data, output_type=tf.int64)
         cmyk = tf.where(shape[2] == 4, "a CMYK JPEG: convert it to RGB", "")
         many = tf.where(
-            _jpeg_scans(data) > _MOST_SCANS, "a JPEG of very many scans: save it once more", ""
+            tf.size(jpeg_ends.scans(jpeg_ends.bytes_of(data))) > _MOST_SCANS,
+            "a JPEG of very many scans: save it once more",
+            "",
         )
         return _first(cmyk, many), shape[0], shape[1]
 
@@ -187,7 +196,7 @@ def _header(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return tf.case(
         [
             (_starts(head, b"\x89PNG\r\n\x1a\n"), png),
-            (_starts(head, b"\xff\xd8\xff"), jpeg),
+            (_starts(head, _JPEG), jpeg),
             (_starts(head, b"RIFF") & _starts(head, b"WEBP", 8), webp),
             (_starts(head, b"BM"), bmp),
             (_starts(head, b"GIF8"), gif),
@@ -246,15 +255,6 @@ def _gif_frame(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     end, runs = behind_blocks(pixels, runs)
     with tf.control_dependencies([end]):  # There is no start of what is cut off.
         return tf.identity(start), end, runs > _MOST_RUNS
-
-
-def _jpeg_scans(data: tf.Tensor) -> tf.Tensor:
-    """How many scans a JPEG has at most, by their headers; what lies behind its end counts, too."""
-    data = tf.io.decode_raw(data + "\0\0\0", tf.uint8)
-    at = tf.where((data[:-4] == 0xFF) & (data[1:-3] == 0xDA))
-    high, length, components = (tf.gather(data, at + i) for i in (2, 3, 4))
-    starts = (high == 0) & (components >= 1) & (components <= 4) & (length == 6 + 2 * components)
-    return tf.math.count_nonzero(starts, dtype=tf.int32)
 
 
 def _head(data: tf.Tensor) -> tf.Tensor:
