@@ -125,6 +125,7 @@ ELSEWHERE = {
     "inference/batching": "inference/test_classifier",
     "inference/cells": "inference/test_answers",
     "inference/loading": "inference/test_classifier",
+    "inference/panels": "inference/test_explain",
     "inference/on_ray/cluster": "commands/test_predict_ray",
     "inference/on_ray/inputs": "commands/test_predict_ray",
     "inference/on_ray/output_folder": "commands/test_predict_ray",

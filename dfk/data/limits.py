@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from dfk.data import decode
@@ -35,9 +36,33 @@ class Memory(NamedTuple):
         return total
 
     @property
+    def sides(self) -> list[int]:
+        """The sides of the crops, each once."""
+        return sorted({side for _, side in self.crops})
+
+    def is_cut(self, height: int, width: int) -> bool:
+        """Whether a network sees no more than crops of an image."""
+        return bool(self.crops) and max(height, width) > self.sides[0]
+
+    def crops_of(self, height: int, width: int) -> int:
+        """How many crops of an image a network sees, at most; 1 where it is not larger."""
+        grids = [native_crops.grid(height, width, side)[:2] for side in self.sides]
+        return max((rows * columns for rows, columns in grids), default=1)
+
+    @property
     def crops_at_most(self) -> float:
         """Bytes of the crops of an image, however large it is."""
         return sum(cost * native_crops.most_crops(side) * side**2 for cost, side in self.crops)
+
+
+def told(larger: int, sides: Sequence[int]) -> str:
+    """What is said of images that are larger than crops of some sides."""
+    sizes = " or ".join(f"{side} x {side}" for side in sides)
+    most = max(map(native_crops.most_crops, sides))
+    what = f"the logits of up to {most} crops of each are averaged."
+    if most == 1:
+        what = "of each the middle is seen."
+    return f"Images larger than {sizes}: {larger}; {what}"
 
 
 class Limits(NamedTuple):

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from dfk import runs
-from dfk.data.limits import Limits
+from dfk.data.limits import Limits, told
 from dfk.data.pixels import Image, Origin, with_origin
 from dfk.data.trained_on import TrainedOn
 from dfk.errors import UsageError
@@ -171,21 +172,27 @@ class Classifier:
     ) -> Iterator[list[Prediction]]:
         """Scores a stream as `predict_stream` does; yields what became ready together.
 
-        A stream that goes on behind what was yielded is answered the same, bit for bit.
+        A stream that goes on behind what was yielded is answered the same, bit for bit. At its end
+        the files are counted of whose images no more than crops were seen.
         """
         bounds = self.bounds(min_confidence, unknown)
         resize = _resizer(self.input_size)
         origins: deque[Origin | None] = deque()
+        memory, larger = self.limits.memory, 0
 
         def decoded() -> Iterator[np.ndarray | str]:
             read = functools.partial(with_origin, resize=resize, limits=self.limits)
+            nonlocal larger
             for pixels, origin in in_threads(read, images):
                 origins.append(origin)
+                larger += bool(origin and origin.path and memory.is_cut(*origin[:2]))
                 yield pixels
 
         for window in windows(decoded(), batch_size):
             answers = self._answer(window, batch_size)
             yield [self._prediction(x, origins.popleft(), bounds, coverage) for x in answers]
+        if larger:
+            logging.info(told(larger, memory.sides))
 
     def bounds(self, min_confidence: float = 0.0, unknown: bool = False) -> tuple[float, float]:
         """The least confidence and the least centred logit of what is not called `unknown`.

@@ -21,6 +21,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
     Returns:
         What JSON can hold: `path`, `kind`, `class_names`, `input_size` ([H, W], or None where
         images keep their size), `image_sizes` (each [H, W], as `Classifier` has them),
+        `test_crop` (the sides of the crops that are averaged for larger images),
         `thresholds`; `trained_on`, a record of `dfk.data.trained_on` whose formats are by class, or
         None; of a Keras model or an SVM `temperature`, `calibration` and `parameters`;
         of an ensemble `members` and their learned weights; and what the run tells: `scores`,
@@ -35,6 +36,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         "class_names": list(classifier.class_names),
         "input_size": classifier.input_size and list(classifier.input_size),
         "image_sizes": [list(size) for size in classifier.image_sizes],
+        "test_crop": classifier.limits.memory.sides,
         "thresholds": dict(classifier.thresholds),
         "trained_on": _trained_on(classifier),
     }

@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import keras
-import matplotlib
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from dfk import models
 from dfk.data.limits import Limits
 from dfk.errors import ImageError, UsageError
-from dfk.inference import Classifier
+from dfk.inference import Classifier, panels
 from dfk.layers import ConfidenceWeightedAverage, Resizing
 from dfk.text import printable
 
 SIDE = 1024  # Pixels a side that a heat map has at most, so that memory is bounded
-_OPACITY = 0.65  # Of the hottest pixel's colour
-_SIDE = 288  # Pixels that a panel has at least, so that its caption can be read
-_FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+_Window = tuple[slice, slice]
 
 
 class Heat(NamedTuple):
@@ -50,11 +46,13 @@ class Explanation:
     """What a model answers for an image, and where it looked.
 
     Attributes:
-        image: what the heat is of, uint8 [H, W, 3], with at most `SIDE` pixels a side: the middle
-            of a larger image or, where the model sees the whole resized, all of it, smaller.
+        image: what the heat is of, uint8 [H, W, 3], with at most `SIDE` pixels a side: where the
+            model averages crops, the one that speaks most for the label; else the middle of a
+            larger image or, where the model sees the whole resized, all of it, smaller.
         part: which part of the image that is, in words; "" for all of it.
         label, confidence: as `Classifier.predict` gives them, of the whole image.
         heats: the model's, then, for an ensemble, each member's.
+        whole: the whole image, smaller, with a frame around the part; None where it is no part.
     """
 
     image: np.ndarray
@@ -62,25 +60,24 @@ class Explanation:
     confidence: float
     heats: Sequence[Heat]
     part: str = ""
+    whole: np.ndarray | None = None
 
     def overlay(self) -> np.ndarray:
         """The image under the model's heat, uint8 [H, W, 3]."""
-        return _overlay(self.image, self.heats[0].map)
+        return panels.overlay(self.image, self.heats[0].map)
 
     def picture(self) -> Image.Image:
         """The image, and a panel for each heat, with label and confidence."""
         caption = printable(f"{self.label}  {self.confidence:.1%}")
         first, *members = self.heats
-        name = f"{first.name}: {self.part}" if self.part else first.name
-        panels = [(self.image, caption), (_overlay(self.image, first.map), name)]
-        panels += [(_overlay(self.image, m.map), f"{m.name}  x {m.weight:.2f}") for m in members]
-        drawn = [_panel(pixels, text) for pixels, text in panels]
-        strip = Image.new("RGB", (sum(p.width for p in drawn), drawn[0].height))
-        left = 0
-        for panel in drawn:
-            strip.paste(panel, (left, 0))
-            left += panel.width
-        return strip
+        shown = [(self.image, caption), (panels.overlay(self.image, first.map), first.name)]
+        if self.whole is not None:
+            shown = [(self.whole, f"{caption}  {self.part}"), (self.image, "the part"), shown[1]]
+        shown += [
+            (panels.overlay(self.image, member.map), f"{member.name}  x {member.weight:.2f}")
+            for member in members
+        ]
+        return panels.side_by_side(shown)
 
 
 def can_explain(classifier: Classifier) -> bool:
@@ -112,6 +109,8 @@ class Explainer:
         self._probes = [_probe(network) for network in networks]
         self._resized = [models.smallest_image(network) == 1 for network in networks]
         self._answers = [_answering(member) for member in self._members]
+        cuts = filter(None, map(models.crops_of, networks))
+        self._cut = next((cut for cut in cuts if cut.side <= SIDE), None)
 
     @property
     def limits(self) -> Limits:
@@ -131,11 +130,12 @@ class Explainer:
         (prediction,) = self._classifier.predict(image)
         if prediction.error:
             raise ImageError(prediction.error)
-        window = _middle(image)
-        shown, part = image[window], _part(image, window)
-        if all(self._resized):
-            window, shown, part = (), _smaller(image), ""
         target = int(prediction.probabilities.argmax())
+        if all(self._resized):
+            window, shown, part, whole = (), _smaller(image), "", None
+        else:
+            window, part = self._part(image, target)
+            shown, whole = image[window], panels.framed(image, window) if part else None
         maps = [
             self._map(probe, image, target, window, shown.shape[:2], resized)
             for probe, resized in zip(self._probes, self._resized, strict=True)
@@ -148,7 +148,24 @@ class Explainer:
             names = [member.name.partition("_")[2] or member.name for member in members]
             heats = [Heat(self._classifier.name, 1.0, mean)]
             heats += [Heat(*row) for row in zip(names, weights.tolist(), maps, strict=True)]
-        return Explanation(shown, prediction.label, prediction.confidence, heats, part)
+        return Explanation(shown, prediction.label, prediction.confidence, heats, part, whole)
+
+    def _part(self, image: np.ndarray, target: int) -> tuple[_Window, str]:
+        """The part of an image that is shown, and which that is, in words; "" for all of it."""
+        height, width = image.shape[:2]
+        windows = self._cut.windows(height, width) if self._cut else [_middle(image)]
+        shown, words = windows[0], f"the middle of {width} x {height}"
+        if len(windows) > 1:
+            answers = self._classifier.answer(np.stack([image[window] for window in windows]))
+            shown = windows[int(answers[:, target].argmax())]
+            words = (
+                f"of {len(windows)} crops of {width} x {height} the one that is most for the label"
+            )
+        part = image[shown]
+        if part.shape == image.shape:
+            return shown, ""
+        (top, left), (h, w) = (at.start for at in shown), part.shape[:2]
+        return shown, f"{w} x {h} pixels from ({left}, {top}), {words}"
 
     def _map(self, probe, image, target: int, window, size, resized: bool) -> np.ndarray:
         """The heat of one network for the window: of one that resizes, cut out of the whole."""
@@ -185,18 +202,11 @@ def _answering(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return answer
 
 
-def _middle(image: np.ndarray) -> tuple[slice, ...]:
+def _middle(image: np.ndarray) -> _Window:
     """Where the middle of an image is, with at most `SIDE` pixels a side."""
     starts = [max(0, side - SIDE) // 2 for side in image.shape[:2]]
-    return tuple(slice(start, start + SIDE) for start in starts)
-
-
-def _part(image: np.ndarray, window: tuple[slice, ...]) -> str:
-    height, width = image.shape[:2]
-    if max(height, width) <= SIDE:
-        return ""
-    (top, left), (h, w) = (at.start for at in window), image[window].shape[:2]
-    return f"{w} x {h} pixels from ({left}, {top}), the middle of {width} x {height}"
+    top, left = (slice(start, start + SIDE) for start in starts)
+    return top, left
 
 
 def _smaller(image: np.ndarray) -> np.ndarray:
@@ -247,21 +257,3 @@ def _enlarged(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _normalised(heat: np.ndarray) -> np.ndarray:
     top = heat.max()
     return (heat / top if top > 0 else np.zeros_like(heat)).astype(np.float32)
-
-
-def _overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
-    opacity = _OPACITY * heat[..., None]
-    return np.rint(image * (1 - opacity) + colours * opacity).astype(np.uint8)
-
-
-def _panel(pixels: np.ndarray, text: str) -> Image.Image:
-    """Pixels, enlarged by a whole factor if they are few, under a line of text."""
-    factor = max(1, -(-_SIDE // pixels.shape[1]))
-    picture = Image.fromarray(pixels)
-    picture = picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
-    font = ImageFont.truetype(_FONT, 16)
-    panel = Image.new("RGB", (picture.width, picture.height + 28), "white")
-    panel.paste(picture, (0, 28))
-    ImageDraw.Draw(panel).text((6, 4), text, "black", font)
-    return panel

@@ -71,6 +71,15 @@ class NativeCrops(keras.layers.Layer):
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         return ops.reshape(x, (-1, high, wide, images.shape[-1]))
 
+    def windows(self, height: int, width: int) -> list[tuple[slice, slice]]:
+        """Where the crops of an image lie, in their order: their rows and columns in it."""
+        rows, columns, high, wide = grid(height, width, self.side)
+        tops, lefts = (
+            ops.convert_to_numpy(_starts(*place)).tolist()
+            for place in ((height, rows, high), (width, columns, wide))
+        )
+        return [(slice(y, y + high), slice(x, x + wide)) for y in tops for x in lefts]
+
     def compute_output_shape(self, input_shape):
         count, height, width, channels = input_shape
         if not (height and width):
@@ -105,13 +114,8 @@ class AverageCrops(keras.layers.Layer):
         return (images[0], logits[-1])
 
 
-def places(side: int, count: int, size: int) -> list[int]:
-    """Where along a side of an image `count` crops of `size` pixels begin."""
-    return ops.convert_to_numpy(_starts(side, count, size)).tolist()
-
-
 def _starts(side, count, size):
-    """The same as a tensor; the one crop of what is larger is its middle."""
+    """Where along a side crops of `size` begin; the one crop of what is larger is its middle."""
     alone = 2 - _least(count, 2)
     steps = 2 * ops.arange(count, dtype="int32") + alone
     return steps * (side - size) // (2 * _largest(count - 1, 1)) // _BLOCK * _BLOCK

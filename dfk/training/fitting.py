@@ -19,10 +19,10 @@ from dfk.config import Config, weight_per_class
 from dfk.config.options import SVM, Ensemble, Network
 from dfk.data import trained_on
 from dfk.data.catalog import Catalog, Split
+from dfk.data.limits import Memory, told
 from dfk.evaluation import conformal
 from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.conformal import Thresholds
-from dfk.layers.native_crops import most_crops
 from dfk.system import files
 from dfk.system.progress import Bar
 from dfk.training import jax_devices, phases, sources, strategy
@@ -117,13 +117,10 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
 def _test_crop(config: Config, data: Catalog) -> int:
     """The side of the crops that larger images are tested on; it is said where some are larger."""
     side = config.input.test_crop or _trained_side(config, data.splits["train"])
-    larger = sum(max(shape) > side for split in data.splits.values() for shape in split.shapes)
-    if larger:
-        logging.info(
-            "%d images are larger than %d x %d: the logits of up to %d crops of each are averaged "
-            "(--test_crop).",
-            *(larger, side, side, most_crops(side)),
-        )
+    memory = Memory(crops=((0, side),))
+    shapes = [shape for split in data.splits.values() for shape in split.shapes]
+    if larger := sum(memory.is_cut(*shape) for shape in shapes):
+        logging.info("%s --test_crop chooses their side.", told(larger, [side]))
     return side
 
 

@@ -133,6 +133,14 @@ class Examiner:
             )
         if prediction.doubt:
             yield f"In doubt: {prediction.doubt}."
+        memory = self._classifier.limits.memory
+        if memory.is_cut(height, width):
+            sides = " and ".join(map(str, memory.sides))
+            crops = f"{memory.crops_of(height, width)} crop(s) of {sides} a side"
+            yield (
+                f"Large: of {width} x {height} pixels the model sees {crops}, spread over the "
+                "image; what it answers to them is averaged."
+            )
         if prediction.confidence < self._min_confidence:
             yield (
                 f"Unsure: the confidence of {prediction.confidence:.1%} is below "

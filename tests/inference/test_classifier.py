@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 import dfk
-from dfk import inference, models
+from dfk import cli, inference, models
 from dfk.data.limits import Limits, Memory
 from dfk.errors import UsageError
 from dfk.inference import batching
 from tests.datasets import save, texture
-from tests.pictures import jpeg_that_claims
+from tests.pictures import encode, jpeg_that_claims, noise
 
 CLASSES = ("gan", "real life", "vae")
 
@@ -289,3 +289,24 @@ def test_an_answer_that_is_no_number_is_an_error_of_its_size_alone(tmp_path):
     found = classifier.predict([np.zeros((side, 4, 3), np.uint8) for side in (3, 4)])
     assert found[0].error == "the model cannot take an image of 4 x 3 pixels"
     assert (found[1].label, found[1].error) == ("a", "")
+
+
+def test_images_of_which_crops_are_averaged_are_counted(tmp_path, capsys):
+    models.with_test_crop(_model(input_shape=(None, None, 3)), 16).save(tmp_path / "model.keras")
+    for name, size in (("a", (16, 16)), ("b", (40, 16)), ("c", (60, 60))):
+        (tmp_path / f"{name}.png").write_bytes(encode(noise(*size), "PNG"))
+    assert cli.main(["predict", str(tmp_path / "model.keras"), str(tmp_path), "--format=csv"]) == 0
+    told = "Images larger than 16 x 16: 2; the logits of up to 9 crops of each are averaged."
+    assert told in capsys.readouterr().err
+
+
+def test_what_only_crops_of_are_seen_needs_memory_for_them_alone(tmp_path, monkeypatch):
+    plain = _model(input_shape=(None, None, 3))
+    plain.save(tmp_path / "plain.keras")
+    models.with_test_crop(plain, 16).save(tmp_path / "cropping.keras")
+    monkeypatch.setattr("dfk.system.hardware.available_bytes", lambda: 2**24)
+    image = np.zeros((600, 600, 3), np.uint8)
+    (refused,), (answered,) = (
+        dfk.load(tmp_path / f"{name}.keras").predict(image) for name in ("plain", "cropping")
+    )
+    assert "would need about" in refused.error and not answered.error

@@ -35,6 +35,15 @@ def test_a_run_tells_all(run):
     assert known["training_data"] == {"fingerprint": "f00"} and known["versions"] == {"dfk": "0.1"}
 
 
+def test_a_model_tells_the_crops_that_it_averages(tmp_path):
+    plain = models.DeepFakeNet(
+        classes=2, class_names=NAMES, input_shape=(None, None, 3), filters=(2,), dropout=(0,)
+    )
+    for number, model in enumerate([plain, models.with_test_crop(plain, 40)]):
+        model.save(tmp_path / f"{number}.keras")
+    assert [describe(load(tmp_path / f"{n}.keras"))["test_crop"] for n in (0, 1)] == [[], [40]]
+
+
 def test_an_ensemble_names_its_members(run, tmp_path):
     models.Ensemble([run, run]).save(tmp_path / "both.keras")
     known = describe(load(tmp_path / "both.keras"))

@@ -228,3 +228,43 @@ def test_what_there_is_no_memory_for_is_not_explained(bright, monkeypatch):
     monkeypatch.setattr("dfk.system.hardware.available_bytes", lambda: 2**16)
     with pytest.raises(ValueError, match="are available"):
         explain.Explainer(bright).explain(np.zeros((300, 300, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def cropping(tmp_path_factory):
+    """What looks for brightness in crops of 32 pixels."""
+    model = models.with_test_crop(_looking_for_brightness(), 32)
+    return _load(model, tmp_path_factory.mktemp("cropping") / "cropping.keras")
+
+
+def test_the_heat_of_what_is_averaged_is_of_the_crop_that_is_most_for_the_label(cropping):
+    image = np.zeros((96, 160, 3), np.uint8)
+    image[64:, 128:] = 255
+    found = explain.Explainer(cropping).explain(image)
+    assert found.label == "bright" and (found.image == 255).all()
+    assert found.part == (
+        "32 x 32 pixels from (128, 64), of 9 crops of 160 x 96 the one that is most for the label"
+    )
+    assert found.heats[0].map.shape == (32, 32)
+    framed = (found.whole == (255, 0, 0)).all(axis=-1)
+    rows, columns = (np.flatnonzero(framed.any(axis=axis)) for axis in (1, 0))
+    assert framed.any() and rows.min() in (61, 62, 63) and columns.min() in (125, 126, 127)
+    assert (
+        found.picture().height
+        > explain.Explanation(
+            found.image[:8], "x", 1.0, [explain.Heat("x", 1.0, found.heats[0].map[:8])]
+        )
+        .picture()
+        .height
+    )
+    small = explain.Explainer(cropping).explain(image[-32:, -32:])
+    assert small.part == "" and small.whole is None
+    (answer,) = cropping.predict(image)
+    assert (found.label, found.confidence) == (answer.label, answer.confidence)
+
+
+def test_members_that_resize_show_the_part_of_one_that_averages_crops(tmp_path):
+    members = [_network(2, input_shape=(16, 16, 3)), models.with_test_crop(_network(1), 32)]
+    both = _load(models.Ensemble(members), tmp_path / "both.keras")
+    found = explain.Explainer(both).explain(np.asarray(corpus.picture().resize((90, 70))))
+    assert {heat.map.shape for heat in found.heats} == {(32, 32)} and "of 9 crops" in found.part

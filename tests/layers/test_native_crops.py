@@ -26,13 +26,8 @@ GRIDS = {
 
 def _expected(images, side):
     """The crops of images [N, H, W, 3], cut out one by one."""
-    height, width = images.shape[1:3]
-    rows, columns, high, wide = native_crops.grid(height, width, side)
-    tops, lefts = (
-        native_crops.places(height, rows, high),
-        native_crops.places(width, columns, wide),
-    )
-    return np.stack([x[y : y + high, z : z + wide] for x in images for y in tops for z in lefts])
+    windows = layers.NativeCrops(side).windows(*images.shape[1:3])
+    return np.stack([image[window] for image in images for window in windows])
 
 
 @pytest.mark.parametrize("size", GRIDS)
@@ -40,10 +35,17 @@ def test_there_are_as_many_as_cover_the_image_and_no_more_than_nine(size):
     rows, columns, high, wide = native_crops.grid(*size, 40)
     assert (rows, columns) == GRIDS[size]
     assert (high, wide) == (min(size[0], 40), min(size[1], 40))
-    for pixels, count, side in ((size[0], rows, high), (size[1], columns, wide)):
-        starts = native_crops.places(pixels, count, side)
+    windows = layers.NativeCrops(40).windows(*size)
+    assert len(windows) == rows * columns
+    for pixels, count, side, places in zip(
+        size, (rows, columns), (high, wide), zip(*windows, strict=True), strict=True
+    ):
+        assert {place.stop - place.start for place in places} == {side}
+        starts = sorted({place.start for place in places})
         steps = np.diff(starts)
-        assert all(start % 8 == 0 for start in starts) and (steps > 0).all()
+        assert (
+            len(starts) == count and all(start % 8 == 0 for start in starts) and (steps > 0).all()
+        )
         assert starts[0] == 0 and pixels - side - starts[-1] < 8
         assert count == 1 or steps.max() - steps.min() <= 8
     answered = native_crops.grid(*map(tf.constant, size), 40)
@@ -53,8 +55,8 @@ def test_there_are_as_many_as_cover_the_image_and_no_more_than_nine(size):
 def test_large_crops_are_fewer():
     sides = (100, 341, 342, 512, 600, 1024, 7071)
     assert [native_crops.most_crops(side) for side in sides] == [9, 9, 8, 4, 2, 1, 1]
-    assert native_crops.grid(4000, 6000, 1024)[:2] == (1, 1)
-    assert native_crops.places(4000, 1, 1024) == [1488]  # The middle
+    middle = [(slice(1488, 2512), slice(2488, 3512))]
+    assert layers.NativeCrops(1024).windows(4000, 6000) == middle
 
 
 @pytest.mark.parametrize("size", GRIDS)

@@ -175,3 +175,10 @@ def test_an_svm_answers_for_its_size_and_says_why_there_is_no_heat():
 def _of(kind, shown):
     assert not shown.prediction.error
     return [warning for warning in shown.warnings if warning.startswith(kind)]
+
+
+def test_the_crops_of_a_large_image_are_told(tmp_path):
+    examiner = Examiner(_load(models.with_test_crop(network(None), 16), tmp_path))
+    (warning,) = _of("Large", examiner.examine(_file(60, 20)))
+    assert "20 x 60 pixels the model sees 4 crop(s) of 16 a side" in warning
+    assert not _of("Large", examiner.examine(_file(16, 16)))
