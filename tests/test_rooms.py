@@ -130,6 +130,7 @@ ELSEWHERE = {
     "inference/on_ray/inputs": "commands/test_predict_ray",
     "inference/on_ray/output_folder": "commands/test_predict_ray",
     "inference/on_ray/scoring": "commands/test_predict_ray",
+    "layers/sizes": "layers/test_native_crops",
     "model_files/archives": "model_files/test_keras_files",
     "model_files/bounds": "model_files/test_keras_files",
     "model_files/hdf5": "model_files/test_keras_files",

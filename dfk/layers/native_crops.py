@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from dfk.layers.sizes import largest, least
+
 # Crops of an image at most, and pixels that they have together, so that a call takes so much
 # memory and time and no more. A crop alone may have more pixels than that.
 MOST_CROPS, MOST_PIXELS = 9, 2**20
@@ -29,11 +31,11 @@ def grid(height, width, side: int) -> tuple:
     """
     most = most_crops(side)
     high, wide = (
-        _least(-(-pixels // side), 1 + _largest(pixels - side, 0) // _BLOCK)
+        least(-(-pixels // side), 1 + largest(pixels - side, 0) // _BLOCK)
         for pixels in (height, width)
     )
-    rows = _least(high, _largest(math.isqrt(most), most // wide))
-    return rows, _least(wide, most // rows), _least(height, side), _least(width, side)
+    rows = least(high, largest(math.isqrt(most), most // wide))
+    return rows, least(wide, most // rows), least(height, side), least(width, side)
 
 
 @keras.saving.register_keras_serializable(package="dfk")
@@ -106,7 +108,7 @@ class AverageCrops(keras.layers.Layer):
         """Averages each N * K / N rows."""
         logits, images = inputs
         count = ops.shape(images)[0]
-        crops = ops.shape(logits)[0] // _largest(count, 1)
+        crops = ops.shape(logits)[0] // largest(count, 1)
         return ops.mean(ops.reshape(logits, (count, crops, logits.shape[-1])), axis=1)
 
     def compute_output_shape(self, input_shape):
@@ -116,24 +118,12 @@ class AverageCrops(keras.layers.Layer):
 
 def _starts(side, count, size):
     """Where along a side crops of `size` begin; the one crop of what is larger is its middle."""
-    alone = 2 - _least(count, 2)
+    alone = 2 - least(count, 2)
     steps = 2 * ops.arange(count, dtype="int32") + alone
-    return steps * (side - size) // (2 * _largest(count - 1, 1)) // _BLOCK * _BLOCK
+    return steps * (side - size) // (2 * largest(count - 1, 1)) // _BLOCK * _BLOCK
 
 
 def _places(side, count, size):
     """The pixels along a side of all crops, one crop after the other."""
     pixels = _starts(side, count, size)[:, None] + ops.arange(size, dtype="int32")
     return ops.reshape(pixels, (-1,))
-
-
-def _least(a, b):
-    return min(a, b) if _are_numbers(a, b) else ops.minimum(a, b)
-
-
-def _largest(a, b):
-    return max(a, b) if _are_numbers(a, b) else ops.maximum(a, b)
-
-
-def _are_numbers(*values) -> bool:
-    return all(isinstance(value, int | float) for value in values)

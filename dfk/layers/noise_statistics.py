@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from dfk.layers.rich_features import histogram
+from dfk.layers.tiles import counted
 
 BINS = 32  # Of a radial spectrum and of a colour histogram
 _BRIGHTNESSES, _STRENGTHS = 16, 10  # Bins of 16 of brightness, octaves of the noise's strength
@@ -131,6 +131,15 @@ def _noise(green, y):
     strength = sum(ops.cast(residual + 1 >= 2**k, "int32") for k in range(1, _STRENGTHS))
     code = _binned(y[:, 1:-1, 1:-1], _BRIGHTNESSES) * _STRENGTHS + strength
     return ops.sqrt(histogram(code, _BRIGHTNESSES * _STRENGTHS))
+
+
+def histogram(codes, count: int):
+    """The shares of 0..count - 1 in each of int32 [N, ...]: float32 [N, count]."""
+    codes = ops.reshape(codes, (ops.shape(codes)[0], -1))
+    images, pixels = ops.shape(codes)
+    codes = codes + ops.arange(images, dtype="int32")[:, None] * count
+    counts = ops.reshape(counted(codes, images * count), (-1, count))
+    return ops.cast(counts, "float32") / ops.cast(pixels, "float32")
 
 
 def _binned(millionths, count: int):

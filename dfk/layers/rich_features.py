@@ -12,15 +12,15 @@ al., 2014, "Rich Model for Steganalysis of Color Images".
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
+
+from dfk.layers.tiles import Tile, added, counted, summed
 
 # Filters: rows, which are used as columns too, and a square. `least` and `most` are not linear:
 # the least and the largest difference to the four neighbours.
@@ -48,8 +48,12 @@ PATTERNS = {
 }
 
 
-# Histograms that are counted side by side: all of them would take three times the memory.
-_AT_ONCE = 2
+# Kernels that are the difference of neighbours of another one.
+_DIFFERENCES = {"first": "none", "second": "first", "third": "second"}
+
+_TABLES = 4  # That an image is counted in
+_ALIGNED = 16  # Values at whose multiples TensorFlow may share memory
+_OVERLAP = 6  # Rows and columns that the largest pattern has beside its first
 
 
 class Cooccurrence(NamedTuple):
@@ -100,6 +104,22 @@ class _Way(NamedTuple):
     places: tuple[tuple[int, int, int], ...]
     levels: int
 
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Rows and columns that it needs beside the first of both."""
+        rows, columns = (max(place[axis] for place in self.places) for axis in (0, 1))
+        return rows + len(self.matrix) - 1, columns + len(self.matrix[0]) - 1
+
+    @property
+    def turned(self) -> bool:
+        """Whether its kernel is a row."""
+        return len(self.matrix) < len(self.matrix[0])
+
+    def turn(self) -> _Way:
+        """The same in an image whose rows are columns."""
+        places = tuple((x, y, plane) for y, x, plane in self.places)
+        return self._replace(matrix=tuple(zip(*self.matrix, strict=True)), places=places)
+
 
 @keras.saving.register_keras_serializable(package="dfk")
 class RichFeatures(keras.layers.Layer):
@@ -119,7 +139,9 @@ class RichFeatures(keras.layers.Layer):
     """
 
     SMALLEST_IMAGE = 8  # Pixels a side
-    BYTES_PER_PIXEL = 300  # Of memory while it counts, measured with 2 to 64 threads
+    BYTES_PER_PIXEL = (
+        10  # Of memory while it counts, beside 200 MB for a tile; with 2 to 64 threads
+    )
 
     def __init__(self, cooccurrences: Iterable[Sequence] = COOCCURRENCES, **kwargs: Any):
         super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
@@ -141,21 +163,16 @@ class RichFeatures(keras.layers.Layer):
 
     def call(self, images):
         """Counts in images [N, H, W, 3]."""
-        planes = _planes(ops.round(ops.cast(images, self.compute_dtype)))
-        parts = []
-        for _, ways in itertools.groupby(self._ways(), lambda way: way.kernel):
-            residuals, rounded = {}, {}  # Held no longer than for one kernel
-            for way in ways:
-                with _after(parts[-_AT_ONCE : 1 - _AT_ONCE]):
-                    if way.matrix not in residuals:
-                        residuals[way.matrix] = _filtered(planes, way)
-                    levels = way.matrix, way.step, way.levels
-                    if levels not in rounded:
-                        rounded[levels] = _rounded(residuals[way.matrix], way.step, way.levels)
-                    shares = histogram(_codes(rounded[levels], way), way.levels ** len(way.places))
-                    mirrored = ops.take(shares, _mirrored(way), axis=1)
-                    parts.append(ops.sqrt(ops.mean(mirrored, axis=1)))
-        return ops.concatenate(parts, axis=1)
+        ways, (height, width) = list(self._ways()), ops.shape(images)[1:3]
+        sizes = [way.levels ** len(way.places) for way in ways]
+        counts = summed(images, functools.partial(_counts, ways), sum(sizes), _OVERLAP)
+        places = [(height - way.margins[0]) * (width - way.margins[1]) for way in ways]
+        places = ops.repeat(ops.cast(ops.stack(places), "float32"), np.array(sizes))
+        shares = ops.cast(counts, "float32") / places
+        starts = np.cumsum([0, *sizes[:-1]], dtype=np.int32)
+        mirrored = [_mirrored(way) + start for way, start in zip(ways, starts, strict=True)]
+        shares = ops.take(shares, np.concatenate(mirrored, axis=1), axis=1)
+        return ops.sqrt(ops.mean(shares, axis=1))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.features)
@@ -167,72 +184,109 @@ class RichFeatures(keras.layers.Layer):
         """Each histogram along rows and, where that is another one, along columns."""
         for kernel, step, pattern, levels in self.cooccurrences:
             matrix, places = KERNELS[kernel], PATTERNS[pattern]
-            yield _Way(kernel, matrix, step, places, levels)
-            turned = tuple(zip(*matrix, strict=True))
-            places_turned = tuple((x, y, plane) for y, x, plane in places)
-            if turned != matrix or set(places_turned) != set(places):
-                yield _Way(kernel, turned, step, places_turned, levels)
+            yield (way := _Way(kernel, matrix, step, places, levels))
+            turned = way.turn()
+            if turned.matrix != matrix or set(turned.places) != set(places):
+                yield turned
 
 
-def _after(done: list):
-    """TensorFlow begins what is within when `done` is: all at once would take more memory."""
-    if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
-    import tensorflow as tf
-
-    return tf.control_dependencies(done)
-
-
-def histogram(codes, count: int):
-    """The shares of 0..count - 1 in each of int32 [N, ...]: float32 [N, count]."""
-    codes = ops.reshape(codes, (ops.shape(codes)[0], -1))
-    images, pixels = ops.shape(codes)
-    codes = ops.reshape(codes + ops.arange(images, dtype="int32")[:, None] * count, (-1,))
-    ones = ops.ones_like(codes, dtype="float32")
-    counts = ops.segment_sum(ones, codes, num_segments=images * count)
-    return ops.reshape(counts, (-1, count)) / ops.cast(pixels, "float32")
+def _counts(ways: Sequence[_Way], tile: Tile):
+    """How often each combination of each way is in a tile: int32 [n, combinations of all]."""
+    counts = {}
+    for turned in (False, True):
+        some = [way for way in ways if way.turned == turned]
+        if some:
+            strip = _Strip(tile.turned() if turned else tile)
+            counts |= {way: strip.count(way.turn() if turned else way) for way in some}
+    return ops.concatenate([counts[way] for way in ways], axis=1)
 
 
-def _planes(images):
-    """Red, green, blue about 0, red - green, blue - green: [N, H, W, 5]."""
-    images = images - 128.0
-    return ops.concatenate([images, images[..., ::2] - images[..., 1:2]], axis=-1)
+class _Strip:
+    """The planes of a tile as one long row each, row after row.
+
+    A neighbour is then at the same distance everywhere, and one below at a multiple of `_ALIGNED`,
+    for which TensorFlow copies nothing. At the end of a row there are neighbours that are none;
+    no such place is a tile's own.
+    """
+
+    def __init__(self, tile: Tile):
+        self.tile = tile
+        self.images, height, width = ops.shape(tile.images)[:3]
+        more = -width % _ALIGNED
+        self.width = width + more
+        self.pixels = self.images * height * self.width
+        x = ops.round(ops.cast(tile.images, "float32")) - 128.0
+        x = ops.pad(ops.transpose(x, (3, 0, 1, 2)), [(0, 0)] * 3 + [(0, more)])
+        beyond = _OVERLAP * (self.width + _ALIGNED)
+        x = ops.pad(ops.reshape(x, (3, self.pixels)), ((0, 0), (0, beyond)))
+        red, green, blue = ops.unstack(x, 3)
+        self.planes = (red, green, blue, red - green, blue - green)
+        # What several histograms need is computed once.
+        for name in ("residual", "level", "digit", "tables"):
+            setattr(self, name, functools.cache(getattr(self, name)))
+
+    def count(self, way: _Way):
+        """How often each combination is there: int32 [n, combinations]."""
+        size = way.levels ** len(way.places)
+        codes = [self.tables(size, way.margins)]
+        for power, (y, x, plane) in enumerate(reversed(way.places)):
+            digit = self.digit(way.kernel, way.step, way.levels, plane, power)
+            codes.append(_from(digit, y * self.width + x, self.pixels))
+        bins = counted(added(codes), self.images * _TABLES * size)
+        return ops.sum(ops.reshape(bins, (self.images, _TABLES, size)), axis=1)
+
+    def tables(self, size: int, margins: tuple[int, int]):
+        """Where the table of each place begins; of a place that is not to be counted, beyond all.
+
+        Neighbours are often alike, and a CPU that counts them in the same number waits for one
+        before it counts the next; so an image has several tables, which take turns.
+        """
+        images, rows, columns = self.tile.own(margins, self.width)
+        beyond = self.images * _TABLES * size
+        image = ops.arange(self.images, dtype="int32") * (_TABLES * size)
+        table = ops.arange(self.width, dtype="int32") % _TABLES * size
+        image, table = ops.where(images, image, beyond), ops.where(columns, table, beyond)
+        row = ops.where(rows, 0, beyond)
+        return ops.reshape((image[:, None] + row)[..., None] + table, (-1,))
+
+    def digit(self, kernel: str, step: int, levels: int, plane: int, power: int):
+        """What a level adds to a code."""
+        level = self.level(kernel, step, levels, plane)
+        return level * levels**power if power else level
+
+    def level(self, kernel: str, step: int, levels: int, plane: int):
+        """The level of each residual, int32 0..levels - 1."""
+        # Half a unit more keeps whole numbers away from the edges, where a quotient may fall on
+        # either side. What is cut off as it is cast is positive.
+        outermost = levels // 2
+        residual = self.residual(kernel, plane) + (step // 2 + 0.5 + outermost * step)
+        return ops.cast(ops.clip(residual * (1 / step), 0, levels - 1), "int32")
+
+    def residual(self, kernel: str, plane: int):
+        """A plane, correlated with a kernel along columns; exact in float32."""
+        if kernel == "none":
+            return self.planes[plane]
+        if kernel in _DIFFERENCES:
+            return _difference(self.residual(_DIFFERENCES[kernel], plane), self.width)
+        if kernel == "square":
+            return _difference(-_difference(self.residual("second", plane), 1), 1)
+        x, w = self.planes[plane], self.width
+        length = ops.shape(x)[0] - 2 * w - _ALIGNED
+        starts = (1, w, w + 1, w + 2, 2 * w + 1)
+        up, left, centre, right, down = (_from(x, start, length) for start in starts)
+        extreme = ops.minimum if kernel == "least" else ops.maximum
+        return extreme(extreme(up, down), extreme(left, right)) - centre
 
 
-def _filtered(planes, way: _Way):
-    """Correlates [N, H, W, 5] with a kernel, where it fits; exact in float32."""
-    rows, columns = len(way.matrix), len(way.matrix[0])
-    height, width = ops.shape(planes)[1] - rows + 1, ops.shape(planes)[2] - columns + 1
-    taps = [
-        (way.matrix[y][x], planes[:, y : y + height, x : x + width])
-        for y, x in itertools.product(range(rows), range(columns))
-        if way.matrix[y][x]
-    ]
-    if way.kernel not in ("least", "most"):
-        return sum(factor * shifted for factor, shifted in taps)
-    extreme = ops.minimum if way.kernel == "least" else ops.maximum
-    neighbours = [shifted for factor, shifted in taps if factor > 0]
-    (centre,) = (shifted for factor, shifted in taps if factor < 0)
-    return functools.reduce(extreme, neighbours) - centre
+def _difference(x, distance):
+    """By how much the value at that distance is larger."""
+    length = ops.shape(x)[0] - (distance + -distance % _ALIGNED)
+    return _from(x, distance, length) - _from(x, 0, length)
 
 
-def _rounded(residuals, step: int, levels: int):
-    """The level of each residual, int32 0..levels - 1."""
-    outermost = levels // 2
-    # Half a unit more keeps whole numbers away from the edges, where a quotient may fall on either
-    # side: a graph may divide by multiplying.
-    rounded = ops.floor((residuals + (step // 2 + 0.5)) / step)
-    return ops.cast(ops.clip(rounded, -outermost, outermost), "int32") + outermost
-
-
-def _codes(levels, way: _Way):
-    """The combination of levels in the pattern, at each place where it fits: int32 [N, h, w]."""
-    down, right = (max(place[axis] for place in way.places) for axis in (0, 1))
-    height, width = ops.shape(levels)[1] - down, ops.shape(levels)[2] - right
-    code = 0
-    for y, x, plane in way.places:
-        code = code * way.levels + levels[:, y : y + height, x : x + width, plane]
-    return code
+def _from(x, start, length):
+    """So many values from there on."""
+    return x[start : start + length]
 
 
 @functools.cache

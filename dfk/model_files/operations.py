@@ -17,7 +17,7 @@ from dfk.model_files.refused import Refused
 # have, arithmetic on arrays that other layers of Keras need.
 _ANSWERING = frozenset(
     """
-    Abs Add AddV2 All Angle Any ArgMax ArgMin AsString Assert Atan2 AvgPool BatchDatasetV2
+    Abs Add AddN AddV2 All Angle Any ArgMax ArgMin AsString Assert Atan2 AvgPool BatchDatasetV2
     BatchMatMulV2 BatchMatMulV3 BatchToSpaceND BiasAdd Bincount Bitcast BitwiseAnd BitwiseOr
     BitwiseXor BroadcastArgs BroadcastTo Case Cast Ceil ClipByValue Complex ComplexAbs Concat
     ConcatV2 ConcatenateDataset Conj ConjugateTranspose Const Conv2D Conv2DBackpropInput Conv3D
