@@ -3,8 +3,8 @@
 For an ensemble there is a panel for the whole and one for each member, with the weight that the
 ensemble gave it on this image. MODEL is a run of a CNN or of an ensemble, or its .keras file. A
 heat map shows what counted for the label; it does not prove that the label is right. Of a large
-image, which a model answers by the mean of several crops, it is of the crop that speaks most for the
-label: the column `part` and the picture say where it lies. The label is the whole image's.
+image, which a model answers by the mean of several crops, it is of the crop that speaks most for
+the label: the column `part` and the picture say where it lies. The label is the whole image's.
 
 Examples:
   dfk explain runs/ensemble photo.png
