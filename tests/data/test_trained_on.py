@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from dfk.data import catalog, images, trained_on
+from dfk.data import catalog, images, splits, trained_on
 from tests.corpus import encode, picture
 from tests.datasets import write_folders
 
@@ -21,7 +21,7 @@ def test_a_record_counts_what_is_learned_from_and_what_it_is_tuned_on(tmp_path):
             jpeg = image.resize((24, 20))
         jpeg.save(path, "JPEG")  # Under the suffix of a PNG
     picture().resize((90, 4)).save(folder / "validation" / "a" / "z.png")
-    data = catalog.set_aside(images.load(catalog.read(folder), spill_dir=tmp_path))
+    data = splits.set_aside(images.load(catalog.read(folder)))
     record = trained_on.record(data, crop=8, demo=True)
     assert record == {
         "sizes": [[16, 16], [20, 24]],

@@ -99,10 +99,11 @@ def test_no_name_reaches_a_terminal_raw_nor_ends_a_command(place):
     assert "\x1b[2J" not in text and "\nbreak" not in text and "return\r" not in text
     assert "Traceback" not in text and "\\x1b[2Jclear" in text and "line\\nbreak" in text
     # What a run leaves can be read, whatever the names.
-    for folder, name in (("runs/m", "predictions.csv"), ("scored", "predictions.csv")):
-        with open(place / folder / name, newline="", encoding="utf-8") as file:
+    for folder, behind in (("runs/m", []), ("scored", ["doubt"])):
+        with open(place / folder / "predictions.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
-        assert rows[0][4:] == [*sorted(CLASSES)] and {len(row) for row in rows} == {7}
+        assert rows[0][4:] == [*sorted(CLASSES), *behind]
+        assert {len(row) for row in rows} == {7 + len(behind)}
         assert {row[0] for row in rows[1:]} >= {f"{c}/{f}" for c in CLASSES for f in FILES}
     assert {f"{c}/no text \\udcff\\udcfe.png" for c in CLASSES} <= {row[0] for row in rows}
     for path in (place / "runs").rglob("*.*"):

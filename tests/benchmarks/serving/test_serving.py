@@ -74,7 +74,7 @@ def test_the_client_of_the_readme(exported, server, tmp_path):
     )
     good, bad = done.stdout.splitlines()
     assert good.startswith("good b'") and good.endswith("True")
-    assert bad == "bad b'' 0.0 False"
+    assert bad == "bad b'' 0.0 False False"
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
