@@ -12,6 +12,7 @@ Each doubt is a text of its own, and none changes a label:
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -89,6 +90,7 @@ def joined(doubts: Iterable[str]) -> str:
     return _BETWEEN.join(doubts)
 
 
+@dataclasses.dataclass
 class Count:
     """Counts images, by what there is to doubt of their answers.
 
@@ -99,9 +101,10 @@ class Count:
         of: how often, by doubt.
     """
 
-    def __init__(self) -> None:
-        self.unread = self.answers = self.doubted = 0
-        self.of = Counter()
+    unread: int = 0
+    answers: int = 0
+    doubted: int = 0
+    of: Counter[str] = dataclasses.field(default_factory=Counter)
 
     @property
     def images(self) -> int:
