@@ -84,9 +84,7 @@ def decode_part(data: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
         return cut(pixels, top - start[0], left - start[1])
 
     # What lacks its end is no JPEG as it is.
-    is_jpeg = _starts(_head(data), b"\xff\xd8\xff") & (
-        tf.strings.substr(data, -2, 2) == b"\xff\xd9"
-    )
+    is_jpeg = _starts(_head(data), _JPEG) & jpeg_ends.has_end(data)
     return tf.cond(is_jpeg, of_jpeg, lambda: cut(decode(data), top, left))
 
 
