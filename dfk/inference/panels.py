@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ _OPACITY = 0.65  # Of the hottest pixel's colour
 _SIDE = 288  # Pixels that a panel has at least, so that its caption can be read
 _WHOLE = 576  # Pixels a side, at most, of a whole image beside a part of it
 _FRAME = 3  # Pixels, of the line around that
+_LINE, _GAP, _MARGIN = 20, 4, 6  # Pixels, of captions
 _FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 
 
@@ -38,23 +40,37 @@ def framed(image: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
 
 def side_by_side(shown: Sequence[tuple[np.ndarray, str]]) -> Image.Image:
     """Panels of pixels uint8 [H, W, 3] and their captions, from left to right."""
-    drawn = [_panel(pixels, text) for pixels, text in shown]
-    size = sum(panel.width for panel in drawn), max(panel.height for panel in drawn)
+    pictures = [_enlarged(pixels) for pixels, _ in shown]
+    captions = [_wrapped(text, x.width) for x, (_, text) in zip(pictures, shown, strict=True)]
+    head = _LINE * max(map(len, captions)) + 2 * _GAP
+    size = sum(x.width for x in pictures), head + max(x.height for x in pictures)
     strip = Image.new("RGB", size, "white")
     left = 0
-    for panel in drawn:
-        strip.paste(panel, (left, 0))
-        left += panel.width
+    for picture, caption in zip(pictures, captions, strict=True):
+        ImageDraw.Draw(strip).text((left + _MARGIN, _GAP), "\n".join(caption), "black", _font())
+        strip.paste(picture, (left, head))
+        left += picture.width
     return strip
 
 
-def _panel(pixels: np.ndarray, text: str) -> Image.Image:
-    """Pixels, enlarged by a whole factor if they are few, under a line of text."""
+def _enlarged(pixels: np.ndarray) -> Image.Image:
+    """Pixels, enlarged by a whole factor if they are few."""
     factor = max(1, -(-_SIDE // pixels.shape[1]))
     picture = Image.fromarray(pixels)
-    picture = picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
-    font = ImageFont.truetype(_FONT, 16)
-    panel = Image.new("RGB", (picture.width, picture.height + 28), "white")
-    panel.paste(picture, (0, 28))
-    ImageDraw.Draw(panel).text((6, 4), text, "black", font)
-    return panel
+    return picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The lines of a text that fit into a panel; a word that is longer than one is cut off."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and _font().getlength(f"{lines[-1]} {word}") <= width - 2 * _MARGIN:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(_FONT, 16)

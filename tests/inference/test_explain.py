@@ -10,7 +10,7 @@ from PIL import Image
 import dfk
 from dfk import cli, models
 from dfk.errors import UsageError
-from dfk.inference import Classifier, explain
+from dfk.inference import Classifier, explain, panels
 from tests import corpus
 
 NAMES = ("flat", "bright")
@@ -127,6 +127,15 @@ def test_the_picture_holds_image_heat_and_members(bright):
     assert (captions.min(axis=(0, 2, 3)) < 100).all()  # There is text in each
     other = np.asarray(explain.Explanation(image, "gan", 0.5, heats).picture())
     assert (other[:28] != shown[:28]).any() and (other[:28, 300:] == shown[:28, 300:]).all()
+
+
+def test_a_long_caption_goes_on_in_another_line():
+    image = np.full((10, 20, 3), 90, np.uint8)
+    shown = np.asarray(panels.side_by_side([(image, "where it lies in the image " * 3)]))
+    lines = (shown.shape[0] - 150 - 8) // 20
+    assert lines == 3 and (shown[-150:] == 90).all()
+    captions = shown[:-150]
+    assert (captions[:, -4:] == 255).all() and (captions[4 + 40 :].min() < 100)
 
 
 def test_a_member_that_is_no_cnn_has_no_heat(tmp_path):
