@@ -73,14 +73,10 @@ def _sources(options: argparse.Namespace, left_out) -> Iterator:
 
 def _row(explainer, source, folder: Path, number: int) -> tuple[str, ...]:
     """Label, confidence, picture, error and part of one image; its picture is written."""
-    from dfk.data.pixels import pixels_of
     from dfk.system.files import write_atomic
 
-    pixels = pixels_of(source.image, limits=explainer.limits)
-    if isinstance(pixels, str):
-        return "", "", "", pixels, ""
     try:
-        explanation = explainer.explain(pixels)
+        explanation = explainer.explain(source.image)
     except ImageError as error:
         return "", "", "", str(error), ""
     path = folder / file_name(f"{number:04}-", Path(source.name).stem, ".png")

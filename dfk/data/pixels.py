@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dfk.data import decode
+from dfk.data.inputs import MAX_FILE_BYTES, Image, taken
 from dfk.data.limits import Limits
 from dfk.data.sources import Unreadable
 from dfk.data.trained_on import format_of
-
-# A path, the bytes of an image file, pixels uint8 [H, W, 3], or why there is none of these
-Image = str | os.PathLike | bytes | np.ndarray | Unreadable
-
-# No image within the limit of pixels is larger; what is, is not worth reading.
-_MAX_FILE_BYTES = 2**30
 
 
 class Origin(NamedTuple):
@@ -37,25 +32,25 @@ class Origin(NamedTuple):
 
 
 def pixels_of(
-    image: Image,
+    image: Any,
     resize: Callable[[np.ndarray], np.ndarray] | None = None,
     limits: Limits = Limits(),  # noqa: B008 -- nobody changes it
 ) -> np.ndarray | str:
     """Decodes, and resizes, one image to [H, W, 3], or says why that cannot be.
 
-    What is beyond the `limits` is refused by its header.
+    An image is what `dfk.data.inputs` says. What is beyond the `limits` is refused by its header.
     """
     return with_origin(image, resize, limits)[0]
 
 
 def with_origin(
-    image: Image,
+    image: Any,
     resize: Callable[[np.ndarray], np.ndarray] | None = None,
     limits: Limits = Limits(),  # noqa: B008 -- nobody changes it
 ) -> tuple[np.ndarray, Origin] | tuple[str, None]:
     """As `pixels_of`, with what the image was; None where that cannot be told."""
     path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
-    pixels, form = _decoded(image, limits)
+    pixels, form = _decoded(taken(image, limits), limits)
     if isinstance(pixels, str):
         return pixels, None
     if error := limits.refusal(*pixels.shape[:2]):
@@ -69,7 +64,7 @@ def _decoded(image: Image, limits: Limits) -> tuple[np.ndarray | str, str]:
     if isinstance(image, Unreadable):
         return str(image), ""
     if isinstance(image, np.ndarray):
-        return _fault(image) or image, ""
+        return image, ""
     try:
         data = image if isinstance(image, bytes) else _read(image)
     except (OSError, ValueError) as error:
@@ -90,16 +85,10 @@ def _read(path: str | os.PathLike) -> bytes:
         raise OSError("it is a folder")
     if not stat.S_ISREG(status.st_mode):
         raise OSError("it is no regular file")
-    if status.st_size > _MAX_FILE_BYTES:
+    if status.st_size > MAX_FILE_BYTES:
         raise OSError(f"its {status.st_size / 2**30:.1f} GiB are more than an image has")
     with open(path, "rb") as file:
         return file.read()
-
-
-def _fault(pixels: np.ndarray) -> str:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        return f"expected pixels uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}"
-    return ""
 
 
 def _refusal(data: bytes, limits: Limits) -> str:

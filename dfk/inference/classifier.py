@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +19,9 @@ import tensorflow as tf
 from absl import logging
 
 from dfk import runs
+from dfk.data import inputs
 from dfk.data.limits import Limits, told
-from dfk.data.pixels import Image, Origin, with_origin
+from dfk.data.pixels import Origin, with_origin
 from dfk.data.trained_on import TrainedOn
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
@@ -128,7 +128,7 @@ class Classifier:
 
     def predict(
         self,
-        images: Image | Iterable[Image],
+        images: Any,
         *,
         batch_size: int = BATCH_SIZE,
         min_confidence: float = 0.0,
@@ -138,24 +138,25 @@ class Classifier:
         """Scores images; one `Prediction` each, in their order.
 
         Args:
-            images: one or several paths, contents of image files (bytes), or arrays uint8
-                [H, W, 3]; also one array [N, H, W, 3].
+            images: one image or an iterable of any mixture: paths, contents of image files
+                (bytes, bytearray, memoryview, files open for reading bytes), Pillow images,
+                arrays and tensors [H, W, 3] of whole numbers or floats in 0..255 (grey [H, W],
+                RGBA); also one array [N, H, W, 3]. `dfk.data.inputs` says more. What cannot be
+                taken, such as floats in 0..1, has an `error`, which names its position.
             batch_size: images of one size that share a call of the model.
             min_confidence: an image with less is called `unknown`.
             unknown: so is one that the model's own threshold says it of.
             coverage: of the sets, as of `prediction_set`; an empty one is a doubt.
 
         Raises:
-            UsageError: if the model carries no such threshold, or has a class `unknown`.
+            UsageError: if the model carries no such threshold, or has a class `unknown`; if
+                `images` is neither an image nor an iterable.
         """
-        one = isinstance(images, str | os.PathLike | bytes | np.ndarray)
-        if one and not (isinstance(images, np.ndarray) and images.ndim == 4):
-            images = [images]
         options = {"min_confidence": min_confidence, "unknown": unknown, "coverage": coverage}
         return list(self.predict_stream(images, batch_size=batch_size, **options))
 
     def predict_stream(
-        self, images: Iterable[Image], *, batch_size: int = BATCH_SIZE, **options: Any
+        self, images: Any, *, batch_size: int = BATCH_SIZE, **options: Any
     ) -> Iterator[Prediction]:
         """Scores images as they come, as `predict` does, with a bounded number in memory."""
         for batch in self.predict_batches(images, batch_size=batch_size, **options):
@@ -163,7 +164,7 @@ class Classifier:
 
     def predict_batches(
         self,
-        images: Iterable[Image],
+        images: Any,
         *,
         batch_size: int = BATCH_SIZE,
         min_confidence: float = 0.0,
@@ -183,7 +184,7 @@ class Classifier:
         def decoded() -> Iterator[np.ndarray | str]:
             read = functools.partial(with_origin, resize=resize, limits=self.limits)
             nonlocal larger
-            for pixels, origin in in_threads(read, images):
+            for pixels, origin in in_threads(read, inputs.each(images, self.limits)):
                 origins.append(origin)
                 larger += bool(origin and origin.path and memory.is_cut(*origin[:2]))
                 yield pixels

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from dfk import models
-from dfk.data.limits import Limits
+from dfk.data.pixels import pixels_of
 from dfk.errors import ImageError, UsageError
 from dfk.inference import Classifier, panels
 from dfk.layers import ConfidenceWeightedAverage, Resizing
@@ -112,21 +112,19 @@ class Explainer:
         cuts = filter(None, map(models.crops_of, networks))
         self._cut = next((cut for cut in cuts if cut.side <= SIDE), None)
 
-    @property
-    def limits(self) -> Limits:
-        """What an image may be: the model's limits."""
-        return self._classifier.limits
-
-    def explain(self, image: np.ndarray) -> Explanation:
-        """Explains the answer to pixels uint8 [H, W, 3].
+    def explain(self, image: Any) -> Explanation:
+        """Explains the answer to one image, as `Classifier.predict` takes it.
 
         The heat of an ensemble is the mean of its members', weighted as the
         `ConfidenceWeightedAverage` layer weighed them on this image; a plain average, and a
         stacker, which has no such weights, count them alike. A member that is no CNN has none.
 
         Raises:
-            ImageError: if the model cannot answer for the image.
+            ImageError: if there are no pixels, or the model cannot answer for them.
         """
+        image = pixels_of(image, limits=self._classifier.limits)
+        if isinstance(image, str):
+            raise ImageError(image)
         (prediction,) = self._classifier.predict(image)
         if prediction.error:
             raise ImageError(prediction.error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from dfk.data.limits import Limits, Memory
-from dfk.data.pixels import Image
 from dfk.inference.classifier import Classifier, Prediction
 from dfk.models import locate
 
@@ -37,9 +36,7 @@ def load(path: str | os.PathLike) -> Classifier:
     return _load_saved_model(file)
 
 
-def make_predict_fn(
-    path: str | os.PathLike, **options: Any
-) -> Callable[[Iterable[Image]], list[Prediction]]:
+def make_predict_fn(path: str | os.PathLike, **options: Any) -> Callable[[Any], list[Prediction]]:
     """Makes `Classifier.predict` of a model, with the `options` that it takes, for other processes.
 
     The function can be pickled; the process that calls it loads the model, once.
@@ -47,7 +44,7 @@ def make_predict_fn(
     return functools.partial(_predict, os.fspath(path), **options)
 
 
-def _predict(path: str, images: Iterable[Image], **options: Any) -> list[Prediction]:
+def _predict(path: str, images: Any, **options: Any) -> list[Prediction]:
     return loaded(path).predict(images, **options)
 
 

@@ -92,8 +92,8 @@ def test_a_bad_image_has_an_error_and_does_not_disturb_the_others(network, folde
         (tmp_path, "cannot be read: it is a folder"),
         (tmp_path / "pipe.png", "no regular file"),
         ("nul\0.png", "cannot be read: embedded null byte"),
-        (np.zeros((4, 4), np.uint8), r"expected pixels uint8 [H, W, 3], got uint8 [4, 4]"),
-        (np.zeros((4, 4, 3)), "got float64"),
+        (np.zeros((4, 4, 2), np.uint8), "expected pixels [H, W, 3] in 0..255, got uint8 [4, 4, 2]"),
+        (np.full((4, 4, 3), 0.5), "got floats in 0..1: multiply by 255"),
         (np.zeros((0, 4, 3), np.uint8), "got uint8 [0, 4, 3]"),
     ]
     mixed = [x for pair in zip([b for b, _ in bad], good * 2, strict=False) for x in pair]

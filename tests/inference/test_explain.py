@@ -9,9 +9,10 @@ from PIL import Image
 
 import dfk
 from dfk import cli, models
-from dfk.errors import UsageError
+from dfk.errors import ImageError, UsageError
 from dfk.inference import Classifier, explain, panels
 from tests import corpus
+from tests.pictures import encode
 
 NAMES = ("flat", "bright")
 
@@ -57,6 +58,15 @@ def test_the_heat_lies_on_what_decides(bright):
     assert heat.map.shape == (32, 48) and heat.map.dtype == np.float32
     assert heat.map.max() == 1 and heat.map[24:, 40:].min() > 0.9
     assert not heat.map[:16].any() and not heat.map[:, :32].any()
+
+
+def test_images_are_taken_as_predict_takes_them(bright):
+    explainer = explain.Explainer(bright)
+    heat = explainer.explain(_spot()).heats[0].map
+    for same in (Image.fromarray(_spot()), io.BytesIO(encode(_spot(), "PNG")), _spot() * 1.0):
+        np.testing.assert_array_equal(explainer.explain(same).heats[0].map, heat)
+    with pytest.raises(ImageError, match="multiply by 255"):
+        explainer.explain(_spot() / 255)
 
 
 def test_where_nothing_speaks_for_the_label_nothing_is_hot(bright):
