@@ -12,8 +12,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     The same arguments, variables and values as `keras.layers.BatchNormalization`
     (Ioffe & Szegedy, 2015), so weights interchange. Keras 3 normalises in
-    float32 with separate ops; the fused kernel reads and writes bfloat16 where
-    the dtype policy says so and keeps the statistics in float32. It serves
+    float32 with separate ops; the fused kernel reads and writes bfloat16 and
+    float16 where the dtype policy says so and computes in float32. It serves
     inputs [N, H, W, C] on TensorFlow with `axis=-1`; another backend, another
     axis or rank, a mask, `renorm`, `synchronized` or float64 run Keras' code.
     """
@@ -39,14 +39,17 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def _fused(self, inputs, training: bool):
         import tensorflow as tf
 
+        if not keras.backend.is_float_dtype(inputs.dtype):
+            inputs = tf.cast(inputs, tf.float32)
         channels = inputs.shape[-1]
+        moving_mean, moving_variance = map(_exact, (self.moving_mean, self.moving_variance))
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=ops.convert_to_tensor(self.gamma) if self.scale else tf.ones(channels),
-            offset=ops.convert_to_tensor(self.beta) if self.center else tf.zeros(channels),
+            scale=_exact(self.gamma) if self.scale else tf.ones(channels),
+            offset=_exact(self.beta) if self.center else tf.zeros(channels),
             # In training the kernel fills these with the statistics of the batch.
-            mean=tf.zeros(0) if training else ops.convert_to_tensor(self.moving_mean),
-            variance=tf.zeros(0) if training else ops.convert_to_tensor(self.moving_variance),
+            mean=tf.zeros(0) if training else moving_mean,
+            variance=tf.zeros(0) if training else moving_variance,
             epsilon=self.epsilon,
             is_training=training,
         )
@@ -54,8 +57,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
             # The kernel returns the unbiased variance, Keras averages the biased one.
             count = tf.cast(tf.size(inputs) // channels, tf.float32)
             variance *= (count - 1.0) / count
-            self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
+            self.moving_mean.assign(moving_mean * self.momentum + mean * (1 - self.momentum))
             self.moving_variance.assign(
-                self.moving_variance * self.momentum + variance * (1 - self.momentum)
+                moving_variance * self.momentum + variance * (1 - self.momentum)
             )
         return tf.cast(outputs, self.compute_dtype)
+
+
+def _exact(variable):
+    """A variable in float32, which the kernel takes alone."""
+    return ops.cast(variable, "float32")

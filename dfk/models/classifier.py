@@ -35,12 +35,16 @@ def image_classifier(
         A functional model from `images` [N, H, W, 3] in 0..255, any H and W, to calibrated
         probabilities, float32 [N, C].
     """
-    height, width, _ = input_shape
-    images = x = keras.Input((None, None, 3), name="images")
-    if height and width:
-        x = Resizing(height, width, name="resize")(x)
-    probabilities = CalibratedSoftmax(class_names, temperature, name="probabilities")(network(x))
+    images = keras.Input((None, None, 3), name="images")
+    logits = network(resized(images, input_shape))
+    probabilities = CalibratedSoftmax(class_names, temperature, name="probabilities")(logits)
     return keras.Model(images, probabilities, name=name)
+
+
+def resized(images: keras.KerasTensor, input_shape: InputShape) -> keras.KerasTensor:
+    """Images at the size of `input_shape`; at their own for (None, None, 3)."""
+    height, width, _ = input_shape
+    return Resizing(height, width, name="resize")(images) if height and width else images
 
 
 def with_test_crop(model: keras.Model, side: int) -> keras.Model:

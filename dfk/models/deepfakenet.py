@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 
 from dfk import layers
 from dfk.model_files import keras_files
-from dfk.models.classifier import InputShape, image_classifier, names_of
+from dfk.models.applications import Policy, application
+from dfk.models.classifier import InputShape
 from dfk.models.seeds import Seeds
 
 # Pixels a side; three poolings leave nothing of a smaller image.
@@ -18,31 +19,43 @@ SMALLEST_IMAGE = 8
 
 def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
     *,
+    include_top: bool = True,
     weights: str | Path | None = None,
-    input_shape: InputShape = (128, 128, 3),
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: InputShape | None = None,
+    pooling: str | None = None,
     classes: int = 5,
+    classifier_activation: str | Callable | None = "softmax",
     class_names: Sequence[str] | None = None,
     filters: Sequence[int] = (32, 64, 128),
     dropout: Sequence[float] = (0.25, 0.3, 0.4),
     input_range: tuple[float, float] = (0.0, 1.0),
     temperature: float = 1.0,
     seed: int | None = None,
-    dtype: str = "float32",
+    dtype: Policy = None,
     name: str = "deepfakenet",
 ) -> keras.Model:
     """Builds DeepFakeNet: a block per filter of (3x3 conv, BatchNorm, ReLU) twice, pool, dropout.
 
     Args:
+        include_top: whether the model has its head. Without, it answers features: the last block's
+            map, [N, H // 8, W // 8, 128], or what `pooling` makes of it, float32 [N, 128].
         weights: a `.weights.h5` file of this model, or None for fresh weights.
+        input_tensor: a Keras tensor [N, H, W, 3] that the model sees instead of an input of its
+            own; what it was made of is the model's input then.
         input_shape: (height, width, 3) that images are resized to; (None, None, 3) for native.
+            None is the size of `input_tensor`, or 128 x 128.
+        pooling: of the features where there is no head: None, "avg" or "max" over the image.
         classes: C, number of classes.
+        classifier_activation: "softmax", or None for logits; heeded where there is a head.
         class_names: C names; "0", "1", ... without them.
         filters: channels of each block's convolutions.
         dropout: rate after each block.
         input_range: what 0 and 255 are mapped to inside the model.
         temperature: of the final softmax.
         seed: of weights and dropout; None draws one.
-        dtype: the dtype policy of the convolutional part, `float32` or `mixed_bfloat16`.
+        dtype: the dtype policy of the convolutional part; None is Keras' own, as
+            `keras.config.set_dtype_policy` has set it.
         name: the model's name.
 
     Returns:
@@ -50,13 +63,21 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
         probabilities, float32 [N, C].
 
     Raises:
-        ValueError: if `class_names` are not `classes` names.
+        ValueError: if `class_names` are not `classes` names, or a shape, a pooling or an activation
+            is none that it has.
     """
-    class_names = names_of(classes, class_names)
-    core = _network(classes, filters, dropout, input_range, seed, dtype)
-    model = image_classifier(
-        core,
+    seeds = Seeds(seed)
+    model = application(
+        lambda: _base(filters, dropout, input_range, seeds, dtype),
+        lambda features: _head(features, classes, seeds),
+        include_top=include_top,
+        input_tensor=input_tensor,
         input_shape=input_shape,
+        default_shape=(128, 128, 3),
+        smallest_image=2 ** len(filters),
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
         class_names=class_names,
         temperature=temperature,
         name=name,
@@ -66,18 +87,16 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
     return model
 
 
-def _network(
-    classes: int,
+def _base(
     filters: Sequence[int],
     dropout: Sequence[float],
     input_range: tuple[float, float],
-    seed: int | None,
-    dtype: str,
+    seeds: Seeds,
+    dtype: Policy,
 ) -> keras.Model:
-    """Images [N, H, W, 3] in 0..255 to float32 logits [N, classes]."""
-    seeds = Seeds(seed)
+    """Images [N, H, W, 3] in 0..255 to the map of the last block."""
     low, high = input_range
-    images = keras.Input((None, None, 3), name="images")
+    images = keras.Input((None, None, 3), name="pixels")
     # In float32: bfloat16 would round a pixel before it is centred.
     x = keras.layers.Rescaling((high - low) / 255, low, dtype="float32", name="rescale")(images)
     for block, (width, rate) in enumerate(zip(filters, dropout, strict=True), start=1):
@@ -88,15 +107,19 @@ def _network(
         x = keras.layers.MaxPooling2D(2, dtype=dtype, name=f"block{block}_pool")(x)
         x = keras.layers.ReLU(dtype=dtype, name=f"block{block}_relu2")(x)
         x = layers.Dropout(rate, seed=seeds.next(), dtype=dtype, name=f"block{block}_dropout")(x)
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="average")(x)
+    return keras.Model(images, x)
+
+
+def _head(features, classes: int, seeds: Seeds):
+    """Features [N, H, W, D] to float32 logits [N, classes]."""
+    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="average")(features)
     initializer = keras.initializers.GlorotUniform(seeds.next())
-    logits = keras.layers.Dense(
+    return keras.layers.Dense(
         classes, kernel_initializer=initializer, dtype="float32", name="logits"
     )(x)
-    return keras.Model(images, logits, name="network")
 
 
-def _conv(x, width: int, seeds: Seeds, dtype: str, name: str):
+def _conv(x, width: int, seeds: Seeds, dtype: Policy, name: str):
     x = keras.layers.Conv2D(
         width,
         3,

@@ -5,7 +5,8 @@ reports, ensembles, teachers, export) goes by the record. It has two halves, sin
 without Keras:
 
 1. `dfk/models/toy.py`: `def ToyNet(*, weights, input_shape, classes, class_names, temperature,
-   seed, dtype, name, depth)`, an `image_classifier` of a network as `DeepFakeNet` is.
+   seed, dtype, name, depth)`, an `image_classifier` of a network; what else `DeepFakeNet` takes is
+   `application`'s work.
 2. `dfk/config/options.py`: its flags, and `"toy": ToyNet` in `OPTIONS`:
 
        @dataclasses.dataclass(frozen=True)

@@ -7,44 +7,57 @@ and pooling by the mean, which aliases less than a stride.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 
 from dfk import layers
 from dfk.model_files import keras_files
-from dfk.models.classifier import InputShape, image_classifier, names_of
+from dfk.models.applications import Policy, application
+from dfk.models.classifier import InputShape
 from dfk.models.seeds import Seeds
 
 
 def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
     *,
+    include_top: bool = True,
     weights: str | Path | None = None,
-    input_shape: InputShape = (None, None, 3),
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: InputShape | None = None,
+    pooling: str | None = None,
     classes: int = 5,
+    classifier_activation: str | Callable | None = "softmax",
     class_names: Sequence[str] | None = None,
     filters: Sequence[int] = (32, 64, 128, 256),
     high_pass: bool = False,
     dropout: float = 0.2,
     temperature: float = 1.0,
     seed: int | None = None,
-    dtype: str = "float32",
+    dtype: Policy = None,
     name: str = "residual",
 ) -> keras.Model:
     """Builds the network: a stem, a residual block per filter with a pooling between, the mean.
 
     Args:
+        include_top: whether the model has its head. Without, it answers features: the last block's
+            map, [N, H // 8, W // 8, 256], or what `pooling` makes of it, float32 [N, 256].
         weights: a `.weights.h5` file of this model, or None for fresh weights.
-        input_shape: (height, width, 3) that images are resized to; (None, None, 3) for native.
+        input_tensor: a Keras tensor [N, H, W, 3] that the model sees instead of an input of its
+            own; what it was made of is the model's input then.
+        input_shape: (height, width, 3) that images are resized to; None, as (None, None, 3), leaves
+            them at their own size.
+        pooling: of the features where there is no head: None, "avg" or "max" over the image.
         classes: C, number of classes.
+        classifier_activation: "softmax", or None for logits; heeded where there is a head.
         class_names: C names; "0", "1", ... without them.
         filters: channels of each block; the default has 1.2 million parameters.
         high_pass: let the stem see `dfk.layers.HighPass` of the image beside its colours.
         dropout: rate before the last layer.
         temperature: of the final softmax.
         seed: of weights and dropout; None draws one.
-        dtype: the dtype policy of the convolutional part, `float32` or `mixed_bfloat16`.
+        dtype: the dtype policy of the convolutional part; None is Keras' own, as
+            `keras.config.set_dtype_policy` has set it.
         name: the model's name.
 
     Returns:
@@ -52,12 +65,21 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
         float32 [N, C]; H and W from 8, each block beyond four doubles it.
 
     Raises:
-        ValueError: if `class_names` are not `classes` names.
+        ValueError: if `class_names` are not `classes` names, or a shape, a pooling or an activation
+            is none that it has.
     """
-    class_names = names_of(classes, class_names)
-    model = image_classifier(
-        _network(classes, filters, high_pass, dropout, seed, dtype),
+    seeds = Seeds(seed)
+    model = application(
+        lambda: _base(filters, high_pass, seeds, dtype),
+        lambda features: _head(features, dropout, classes, seeds),
+        include_top=include_top,
+        input_tensor=input_tensor,
         input_shape=input_shape,
+        default_shape=(None, None, 3),
+        smallest_image=smallest_image(filters, high_pass),
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
         class_names=class_names,
         temperature=temperature,
         name=name,
@@ -73,17 +95,9 @@ def smallest_image(filters: Sequence[int], high_pass: bool) -> int:
     return max(2**poolings, layers.HighPass.SMALLEST_IMAGE if high_pass else 1)
 
 
-def _network(
-    classes: int,
-    filters: Sequence[int],
-    high_pass: bool,
-    dropout: float,
-    seed: int | None,
-    dtype: str,
-) -> keras.Model:
-    """Images [N, H, W, 3] in 0..255 to float32 logits [N, classes]."""
-    seeds = Seeds(seed)
-    images = keras.Input((None, None, 3), name="images")
+def _base(filters: Sequence[int], high_pass: bool, seeds: Seeds, dtype: Policy) -> keras.Model:
+    """Images [N, H, W, 3] in 0..255 to the map of the last block."""
+    images = keras.Input((None, None, 3), name="pixels")
     # In float32: bfloat16 would round a pixel before it is centred.
     x = keras.layers.Rescaling(2 / 255, -1.0, dtype="float32", name="rescale")(images)
     if high_pass:
@@ -95,16 +109,20 @@ def _network(
         if block > 1:
             x = keras.layers.AveragePooling2D(2, dtype=dtype, name=f"block{block}_pool")(x)
         x = _block(x, width, seeds, dtype, f"block{block}")
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="average")(x)
+    return keras.Model(images, x)
+
+
+def _head(features, dropout: float, classes: int, seeds: Seeds):
+    """Features [N, H, W, D] to float32 logits [N, classes]."""
+    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="average")(features)
     x = layers.Dropout(dropout, seed=seeds.next(), dtype="float32", name="dropout")(x)
     initializer = keras.initializers.GlorotUniform(seeds.next())
-    logits = keras.layers.Dense(
+    return keras.layers.Dense(
         classes, kernel_initializer=initializer, dtype="float32", name="logits"
     )(x)
-    return keras.Model(images, logits, name="network")
 
 
-def _block(x, width: int, seeds: Seeds, dtype: str, name: str):
+def _block(x, width: int, seeds: Seeds, dtype: Policy, name: str):
     shortcut = x
     if x.shape[-1] != width:
         shortcut = _conv(x, width, 1, seeds, dtype, f"{name}_shortcut")
@@ -115,7 +133,7 @@ def _block(x, width: int, seeds: Seeds, dtype: str, name: str):
     return keras.layers.ReLU(dtype=dtype, name=f"{name}_relu2")(x)
 
 
-def _conv(x, width: int, side: int, seeds: Seeds, dtype: str, name: str, gamma: str = "ones"):
+def _conv(x, width: int, side: int, seeds: Seeds, dtype: Policy, name: str, gamma: str = "ones"):
     """A convolution and its BatchNormalization, whose beta is the bias.
 
     A gamma of zeros starts a block as the identity (Goyal et al., 2017, "Accurate, Large

@@ -7,14 +7,15 @@ learn in a minute or two of a CPU what a convolutional network takes an hour for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 
 from dfk import layers
 from dfk.model_files import keras_files
-from dfk.models.classifier import InputShape, image_classifier, names_of
+from dfk.models.applications import Policy, application
+from dfk.models.classifier import InputShape
 from dfk.models.seeds import Seeds
 
 # Pixels a side, for what is counted.
@@ -23,15 +24,19 @@ SMALLEST_IMAGE = max(layers.NoiseStatistics.SMALLEST_IMAGE, layers.RichFeatures.
 
 def RichNet(  # noqa: N802 -- named as keras.applications names its models
     *,
+    include_top: bool = True,
     weights: str | Path | None = None,
-    input_shape: InputShape = (None, None, 3),
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: InputShape | None = None,
+    pooling: str | None = None,
     classes: int = 5,
+    classifier_activation: str | Callable | None = "softmax",
     class_names: Sequence[str] | None = None,
     units: Sequence[int] = (192, 192),
     dropout: float = 0.5,
     temperature: float = 1.0,
     seed: int | None = None,
-    dtype: str = "float32",
+    dtype: Policy = None,
     name: str = "rich",
 ) -> keras.Model:
     """Builds the network: `NoiseStatistics` and `RichFeatures`, standardised, and dense layers.
@@ -40,16 +45,23 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
     2012, "Ensemble Classifiers for Steganalysis of Digital Media".
 
     Args:
+        include_top: whether the model has its head. Without, it answers features: of the
+            last dense layer, [N, 192].
         weights: a `.weights.h5` file of this model, or None for fresh weights.
-        input_shape: (height, width, 3) that images are resized to; (None, None, 3) for native,
-            which keeps the noise that the features are about.
+        input_tensor: a Keras tensor [N, H, W, 3] that the model sees instead of an input of its
+            own; what it was made of is the model's input then.
+        input_shape: (height, width, 3) that images are resized to; None, as (None, None, 3), leaves
+            them at their own size, which keeps the noise that the features are about.
+        pooling: None, "avg" or "max", of which none changes what has no places in the image.
         classes: C, number of classes.
+        classifier_activation: "softmax", or None for logits; heeded where there is a head.
         class_names: C names; "0", "1", ... without them.
         units: of each dense layer; the default has 2.4 million parameters.
         dropout: rate after each dense layer; of the features .4 times as many are dropped.
         temperature: of the final softmax.
         seed: of weights and dropout; None draws one.
-        dtype: the dtype policy of the dense layers, `float32` or `mixed_bfloat16`.
+        dtype: the dtype policy of the dense layers; None is Keras' own, as
+            `keras.config.set_dtype_policy` has set it.
         name: the model's name.
 
     Returns:
@@ -57,12 +69,21 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
         calibrated probabilities, float32 [N, C].
 
     Raises:
-        ValueError: if `class_names` are not `classes` names.
+        ValueError: if `class_names` are not `classes` names, or a shape, a pooling or an activation
+            is none that it has.
     """
-    class_names = names_of(classes, class_names)
-    model = image_classifier(
-        _network(classes, units, dropout, seed, dtype),
+    seeds = Seeds(seed)
+    model = application(
+        lambda: _base(units, dropout, seeds, dtype),
+        lambda features: _dense(features, classes, seeds, "float32", "logits"),
+        include_top=include_top,
+        input_tensor=input_tensor,
         input_shape=input_shape,
+        default_shape=(None, None, 3),
+        smallest_image=SMALLEST_IMAGE,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
         class_names=class_names,
         temperature=temperature,
         name=name,
@@ -72,12 +93,9 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
     return model
 
 
-def _network(
-    classes: int, units: Sequence[int], dropout: float, seed: int | None, dtype: str
-) -> keras.Model:
-    """Images [N, H, W, 3] in 0..255 to float32 logits [N, classes]."""
-    seeds = Seeds(seed)
-    images = keras.Input((None, None, 3), name="images")
+def _base(units: Sequence[int], dropout: float, seeds: Seeds, dtype: Policy) -> keras.Model:
+    """Images [N, H, W, 3] in 0..255 to what the last layer but the logits answers, [N, D]."""
+    images = keras.Input((None, None, 3), name="pixels")
     measured = [layers.NoiseStatistics(name="statistics"), layers.RichFeatures(name="rich")]
     x = keras.layers.Concatenate(dtype="float32", name="features")([m(images) for m in measured])
     # A combination that is rare counts as much as one that is common.
@@ -90,10 +108,9 @@ def _network(
         x = layers.BatchNormalization(momentum=0.9, dtype="float32", name=f"dense{number}_bn")(x)
         x = keras.layers.ReLU(dtype=dtype, name=f"dense{number}_relu")(x)
         x = layers.Dropout(dropout, seed=seeds.next(), dtype=dtype, name=f"dense{number}_drop")(x)
-    logits = _dense(x, classes, seeds, "float32", "logits")
-    return keras.Model(images, logits, name="network")
+    return keras.Model(images, x)
 
 
-def _dense(x, width: int, seeds: Seeds, dtype: str, name: str):
+def _dense(x, width: int, seeds: Seeds, dtype: Policy, name: str):
     initializer = keras.initializers.GlorotUniform(seeds.next())
     return keras.layers.Dense(width, kernel_initializer=initializer, dtype=dtype, name=name)(x)

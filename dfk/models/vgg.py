@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -16,7 +16,8 @@ from dfk import layers
 from dfk.errors import UsageError
 from dfk.model_files import hdf5, keras_files
 from dfk.model_files.refused import Refused, reason
-from dfk.models.classifier import InputShape, image_classifier, names_of, network_of
+from dfk.models.applications import Policy, application
+from dfk.models.classifier import InputShape, network_of
 from dfk.models.seeds import Seeds
 from dfk.system.terminal import raw
 
@@ -43,16 +44,20 @@ class WeightsError(UsageError):
 
 def VGG16(  # noqa: N802 -- named as keras.applications names its models
     *,
+    include_top: bool = True,
     weights: str | Path | None = None,
-    input_shape: InputShape = (128, 128, 3),
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: InputShape | None = None,
+    pooling: str | None = None,
     classes: int = 5,
+    classifier_activation: str | Callable | None = "softmax",
     class_names: Sequence[str] | None = None,
     hidden: int = 256,
     dropout: float = 0.5,
     batch_norm: bool | None = None,
     temperature: float = 1.0,
     seed: int | None = None,
-    dtype: str = "float32",
+    dtype: Policy = None,
     name: str = "vgg16",
 ) -> keras.Model:
     """Builds the convolutions of `keras.applications.VGG16` under a classifier of our own.
@@ -65,12 +70,19 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
     the variance of the signal at every ReLU.
 
     Args:
+        include_top: whether the model has its head. Without, it answers features: `block5_pool`,
+            [N, H // 32, W // 32, 512], or what `pooling` makes of it, float32 [N, 512].
         weights: "imagenet"; None or "none" for fresh weights; or a file: Keras' no-top `.h5`,
             a `.weights.h5` of `keras.applications.VGG16(include_top=False)`, or a
             `.weights.h5` or `.keras` of this whole model.
+        input_tensor: a Keras tensor [N, H, W, 3] that the model sees instead of an input of its
+            own; what it was made of is the model's input then.
         input_shape: (height, width, 3) that images are resized to; (None, None, 3) for native.
-            Images must then have 32 pixels a side.
+            Images must then have 32 pixels a side. None is the size of `input_tensor`, or
+            128 x 128.
+        pooling: of the features where there is no head: None, "avg" or "max" over the image.
         classes: C, number of classes.
+        classifier_activation: "softmax", or None for logits; heeded where there is a head.
         class_names: C names; "0", "1", ... without them.
         hidden: width of the head's hidden layer.
         dropout: rate before the logits.
@@ -78,7 +90,8 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
             weights have, and for fresh weights True. Say it where weights are set later.
         temperature: of the final softmax.
         seed: of fresh weights and dropout; None draws one.
-        dtype: the dtype policy of the convolutional part, `float32` or `mixed_bfloat16`.
+        dtype: the dtype policy of the convolutional part; None is Keras' own, as
+            `keras.config.set_dtype_policy` has set it.
         name: the model's name.
 
     Returns:
@@ -87,28 +100,30 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
 
     Raises:
         WeightsError: if the weights cannot be downloaded, found, read, or do not fit.
-        ValueError: if `class_names` are not `classes` names, or `input_shape` is too small.
+        ValueError: if `class_names` are not `classes` names, or a shape, a pooling or an activation
+            is none that it has.
     """
-    class_names = names_of(classes, class_names)
-    if any(side and side < SMALLEST_IMAGE for side in input_shape[:2]):
-        raise ValueError(
-            f"VGG16 needs images of {SMALLEST_IMAGE}x{SMALLEST_IMAGE}, got {input_shape}"
-        )
     path = check_weights(weights)
     if batch_norm is None:
         batch_norm = has_batch_norm(path)
     seeds = Seeds(seed)
-    base = _base(batch_norm, seeds, dtype)
-    logits = _head(base.output, hidden, dropout, classes, seeds)
-    model = image_classifier(
-        keras.Model(base.input, logits, name="network"),
+    model = application(
+        lambda: _base(batch_norm, seeds, dtype),
+        lambda features: _head(features, hidden, dropout, classes, seeds),
+        include_top=include_top,
+        input_tensor=input_tensor,
         input_shape=input_shape,
+        default_shape=(128, 128, 3),
+        smallest_image=SMALLEST_IMAGE,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
         class_names=class_names,
         temperature=temperature,
         name=name,
     )
     if path is not None:
-        _load(path, base, model)
+        _load(path, model)
     return model
 
 
@@ -200,7 +215,7 @@ def _names(batch_norm: bool) -> list[str]:
     return names
 
 
-def _base(batch_norm: bool, seeds: Seeds, dtype: str) -> keras.Model:
+def _base(batch_norm: bool, seeds: Seeds, dtype: Policy) -> keras.Model:
     """Images [N, H, W, 3] in 0..255 to features [N, H // 32, W // 32, 512]."""
 
     def clone(layer):
@@ -220,7 +235,7 @@ def _base(batch_norm: bool, seeds: Seeds, dtype: str) -> keras.Model:
             x = keras.layers.ReLU(dtype=dtype, name=f"{layer.name}_relu")(x)
         return x
 
-    images = keras.Input((None, None, 3), name="images")
+    images = keras.Input((None, None, 3), name="pixels")
     original = keras.applications.VGG16(weights=None, include_top=False)
     return keras.models.clone_model(original, images, clone_function=clone, call_function=call)
 
@@ -261,8 +276,10 @@ def _download() -> Path:
         raise _error("imagenet", f"cannot download it ({error.__context__ or error})") from error
 
 
-def _load(path: Path, base: keras.Model, model: keras.Model) -> None:
+def _load(path: Path, model: keras.Model) -> None:
     """Loads a file of the whole model into it, any other into its base."""
+    network = network_of(model)
+    base = keras.Model(network.input, network.get_layer("block5_pool").output)
     with keras_files.weights(path) as file:
         try:
             (model if _holds(path, "layers/functional") else base).load_weights(file)

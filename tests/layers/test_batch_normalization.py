@@ -80,3 +80,29 @@ def test_it_heeds_a_mask():
     ours = layers.BatchNormalization()(x, training=True, mask=mask)
     keras_own = keras.layers.BatchNormalization()(x, training=True, mask=mask)
     np.testing.assert_allclose(ours, keras_own, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_float16"])
+def test_it_takes_every_float_policy(dtype):
+    x = RNG.normal(3.0, 2.0, (8, 6, 6, 4)).astype("float32")
+    ours, keras_own = (y.BatchNormalization(dtype=dtype) for y in (layers, keras.layers))
+    for training in (True, False):
+        outputs, expected = (y(x, training=training) for y in (ours, keras_own))
+        assert outputs.dtype == expected.dtype
+        np.testing.assert_allclose(
+            tf.cast(outputs, tf.float32), tf.cast(expected, tf.float32), atol=0.03
+        )
+    for variable, expected in zip(ours.variables, keras_own.variables, strict=True):
+        assert variable.dtype == expected.dtype
+        np.testing.assert_allclose(
+            np.float32(variable.numpy()), np.float32(expected.numpy()), rtol=0.01
+        )
+
+
+def test_it_casts_whole_numbers_as_keras_does():
+    x = RNG.integers(0, 256, (4, 6, 6, 3), "uint8")
+    for training in (True, False):
+        ours, keras_own = (
+            y.BatchNormalization()(x, training=training) for y in (layers, keras.layers)
+        )
+        np.testing.assert_allclose(ours, keras_own, rtol=1e-4, atol=1e-4)
