@@ -129,7 +129,8 @@ class RichFeatures(keras.layers.Layer):
     rare and common combinations to scales alike (Hellinger's distance).
 
     Call it on images [N, H, W, 3] in 0..255, of any real dtype, which are rounded to whole
-    numbers; it returns float32 [N, features] in 0..1. It has no weights, and no gradient.
+    numbers; it counts exactly and returns [N, features] in 0..1, in the dtype that its policy
+    computes in, float32 by default. It has no weights, and no gradient.
 
     Args:
         cooccurrences: the histograms, each (kernel, step, pattern, levels).
@@ -144,7 +145,8 @@ class RichFeatures(keras.layers.Layer):
     )
 
     def __init__(self, cooccurrences: Iterable[Sequence] = COOCCURRENCES, **kwargs: Any):
-        super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+        # Not cast: bfloat16 would round the pixels.
+        super().__init__(autocast=False, **{"dtype": "float32", "trainable": False, **kwargs})
         self.cooccurrences = tuple(Cooccurrence(*which) for which in cooccurrences)
         for which in self.cooccurrences:
             if which.kernel not in KERNELS or which.pattern not in PATTERNS:
@@ -172,7 +174,7 @@ class RichFeatures(keras.layers.Layer):
         starts = np.cumsum([0, *sizes[:-1]], dtype=np.int32)
         mirrored = [_mirrored(way) + start for way, start in zip(ways, starts, strict=True)]
         shares = ops.take(shares, np.concatenate(mirrored, axis=1), axis=1)
-        return ops.sqrt(ops.mean(shares, axis=1))
+        return ops.cast(ops.sqrt(ops.mean(shares, axis=1)), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.features)

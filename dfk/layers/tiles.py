@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import keras
@@ -14,6 +15,8 @@ from dfk.layers.sizes import largest, least
 
 # Pixels of a tile: enough to make up for starting each operation, few enough for a CPU's cache.
 _SIDE, _IMAGES = 512, 32  # A side at most, and small images at most that are one tile
+
+_PORTABLE: ContextVar[bool] = ContextVar("portable", default=False)
 
 
 class Tile(NamedTuple):
@@ -77,28 +80,39 @@ class _Axis(NamedTuple):
         return start, number * self.step - start
 
 
-def summed(images, count: Callable[[Tile], Any], numbers: int, overlap: int):
+def summed(
+    images,
+    count: Callable[[Tile], Any],
+    numbers: int,
+    overlap: int,
+    *,
+    dtype: str = "int32",
+    side: int | None = None,
+):
     """What `count` finds in all tiles together.
 
     Args:
         images: [N, H, W, 3], of any real dtype.
-        count: what is at a tile's own places, int32 [n, numbers].
+        count: what is at a tile's own places, [n, numbers].
         numbers: how many it answers for an image.
         overlap: rows and columns that the largest pattern has beside its first.
+        dtype: of what it answers, and of their sums.
+        side: of a tile in pixels at most, without what it overlaps.
 
     Returns:
-        int32 [N, numbers].
+        [N, numbers].
     """
+    side = side or _SIDE
     images_, height, width = ops.shape(images)[:3]
     at_once = largest(least(_SIDE**2 // (height * width), _IMAGES), 1)
     axes = (
         _Axis.divided(images_, at_once, 0),
-        _Axis.divided(height, _SIDE, overlap),
-        _Axis.divided(width, _SIDE, overlap),
+        _Axis.divided(height, side, overlap),
+        _Axis.divided(width, side, overlap),
     )
 
     def add(number, total):
-        with _after(total):
+        with after(total):
             row = number // axes[2].tiles
             index = (row // axes[1].tiles, row % axes[1].tiles, number % axes[2].tiles)
             starts, first = zip(*map(_Axis.begin, axes, index), strict=True)
@@ -109,20 +123,35 @@ def summed(images, count: Callable[[Tile], Any], numbers: int, overlap: int):
             together = ops.take(total, rows, axis=0) + found
             return ops.scatter_update(total, rows[:, None], together)
 
-    total, tiles = ops.zeros((images_, numbers), "int32"), math.prod(axis.tiles for axis in axes)
+    total, tiles = ops.zeros((images_, numbers), dtype), math.prod(axis.tiles for axis in axes)
     if isinstance(tiles, int) and tiles == 1:
         return add(0, total)
     return ops.fori_loop(0, tiles, add, total)
 
 
 def counted(codes, size: int):
-    """How often each of 0..size - 1 is among int32 [...], which are 0 or more: int32 [size]."""
+    """How often each of 0..size - 1 is among int32 [...], which are 0 or more: int32 [size].
+
+    Numbers beyond are not counted. On TensorFlow, it is one operation that is fast and that only
+    TensorFlow has, but for `portable` graphs.
+    """
     codes = ops.reshape(codes, (-1,))
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() == "tensorflow" and not _PORTABLE.get():
         import tensorflow as tf
 
         return tf.raw_ops.DenseBincount(input=codes, size=size, weights=tf.zeros([0], tf.int32))
-    return ops.segment_sum(ops.ones_like(codes), codes, num_segments=size)
+    ones = ops.ones_like(codes)
+    return ops.segment_sum(ones, ops.minimum(codes, size), num_segments=size + 1)[:size]
+
+
+@contextlib.contextmanager
+def portable() -> Iterator[None]:
+    """Graphs that are traced within have operations that ONNX and LiteRT have too; slower."""
+    token = _PORTABLE.set(True)
+    try:
+        yield
+    finally:
+        _PORTABLE.reset(token)
 
 
 def added(terms: list):
@@ -134,10 +163,19 @@ def added(terms: list):
     return sum(terms)
 
 
-def _after(done):
+def after(done):
     """TensorFlow begins what is within when `done` is: several tiles would take more memory."""
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
     import tensorflow as tf
 
     return tf.control_dependencies([done])
+
+
+def whole_products():
+    """JAX multiplies matrices within in float32 on every device, not in fewer bits."""
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.default_matmul_precision("float32")

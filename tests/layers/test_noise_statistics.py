@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dfk.layers import NoiseStatistics
+from dfk.layers import NoiseStatistics, noise_statistics, tiles
 from dfk.layers.noise_statistics import BINS
 from tests.pictures import noise
 
@@ -37,18 +37,43 @@ def test_a_checkerboard_shows_in_the_ring_of_its_frequency(size, period, ring):
     assert abs(int(profile.argmax()) - ring) <= 1
 
 
-@pytest.mark.parametrize(("size", "empty"), [((16, 16), 7), ((33, 20), 0), ((21, 45), 1)])
+def _expected(y):
+    """The mean log power in the rings, in float64; those that have no frequency are 0."""
+    window = np.outer(*(np.hanning(side + 2)[1:-1] for side in y.shape))
+    spectrum = np.fft.fft2((y - y.mean()) * window / np.linalg.norm(window))
+    power = np.log1p(np.abs(spectrum) ** 2)
+    radius = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, y.shape), indexing="ij"))
+    ring = np.minimum((radius / np.sqrt(0.5) * BINS + 1e-4).astype(int), BINS - 1)
+    return [power[ring == k].mean() if (ring == k).any() else 0 for k in range(BINS)]
+
+
+@pytest.mark.parametrize(
+    ("size", "empty"), [((16, 16), 7), ((33, 20), 0), ((21, 45), 1), ((301, 224), 0)]
+)
 def test_rings_are_the_means_of_the_log_power(size, empty):
     """Of the whole plane; those that a small image leaves empty are 0."""
     y = noise(*size)[..., 0]
-    window = np.outer(*(np.hanning(side + 2)[1:-1] for side in size))
-    spectrum = np.fft.fft2((y - y.mean()) * window / np.linalg.norm(window))
-    power = np.log1p(np.abs(spectrum) ** 2)
-    radius = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.fftfreq(size[1]))
-    ring = np.minimum((radius / np.sqrt(0.5) * BINS + 1e-4).astype(int), BINS - 1)
-    expected = [power[ring == k].mean() if (ring == k).any() else 0 for k in range(BINS)]
-    np.testing.assert_allclose(_spectrum(y), expected, atol=2e-3)
+    expected = _expected(y)
+    np.testing.assert_allclose(_spectrum(y), expected, rtol=1e-5, atol=1e-4)
     assert expected.count(0) == empty
+
+
+def test_of_a_large_image_windows_are_averaged(monkeypatch):
+    """As few equal ones as cover it."""
+    monkeypatch.setattr(noise_statistics, "_WINDOW", 40)
+    y = noise(75, 90)[..., 0]
+    windows = [y[top : top + 38, left : left + 30] for top in (0, 37) for left in (0, 30, 60)]
+    expected = np.mean([_expected(window) for window in windows], axis=0)
+    np.testing.assert_allclose(_spectrum(y), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(3, 41, 90), (5, 47, 33)])
+def test_tiles_change_nothing(size, monkeypatch):
+    images = np.stack([noise(*size[1:], seed) for seed in range(size[0])])
+    whole = _measured(images)
+    monkeypatch.setattr(tiles, "_SIDE", 20)
+    monkeypatch.setattr(tiles, "_IMAGES", 2)
+    np.testing.assert_allclose(_measured(images), whole, rtol=1e-6, atol=1e-6)
 
 
 def test_noise_has_one_flat_spectrum_at_every_size():
@@ -116,3 +141,31 @@ def test_a_batch_equals_its_images_in_any_dtype_and_in_a_graph():
     np.testing.assert_allclose(_measured(images.astype("float32") + 0.2), single, atol=1e-4)
     function = tf.function(STATISTICS, input_signature=[tf.TensorSpec([None, None, None, 3])])
     np.testing.assert_allclose(function(images.astype("float32")), single, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16", "float32"])
+@pytest.mark.parametrize("given", ["uint8", "int32", "float32"])
+def test_it_answers_in_the_dtype_that_it_declares(dtype, given):
+    layer = NoiseStatistics(dtype=dtype)
+    images = noise(24, 37)[None].astype(given)
+    declared, answer = layer(keras.Input((None, None, 3), dtype=given)), layer(images)
+    assert keras.backend.standardize_dtype(answer.dtype) == declared.dtype == layer.compute_dtype
+    assert declared.shape == (None, *answer.shape[1:])
+    # Measured in float32 whatever it is.
+    expected = keras.ops.cast(STATISTICS(images), declared.dtype)
+    np.testing.assert_array_equal(answer, expected)
+
+
+def test_its_graph_has_no_complex_numbers_and_where_asked_no_histogram():
+    def operations():
+        images = tf.TensorSpec([None, None, None, 3])
+        graph = tf.function(STATISTICS).get_concrete_function(images).graph.as_graph_def()
+        nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+        return {node.op for node in nodes}
+
+    def is_tensorflow_only(name):
+        return "FFT" in name or "Complex" in name or "Bincount" in name
+
+    assert {x for x in operations() if is_tensorflow_only(x)} == {"DenseBincount"}
+    with tiles.portable():
+        assert not {x for x in operations() if is_tensorflow_only(x)}

@@ -130,3 +130,16 @@ def test_its_histograms_are_saved_with_it():
 def test_what_it_does_not_know_is_refused(which):
     with pytest.raises(ValueError, match="no such kernel or pattern"):
         RichFeatures([which])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16", "float32"])
+@pytest.mark.parametrize("given", ["uint8", "int32", "float32"])
+def test_it_answers_in_the_dtype_that_it_declares(dtype, given):
+    few = [("first", 3, "row", 5)]
+    layer, images = RichFeatures(few, dtype=dtype), IMAGES.astype(given)
+    declared, answer = layer(keras.Input((None, None, 3), dtype=given)), layer(images)
+    assert keras.backend.standardize_dtype(answer.dtype) == declared.dtype == layer.compute_dtype
+    assert declared.shape == (None, *answer.shape[1:])
+    # Counted in float32 whatever it is.
+    expected = keras.ops.cast(RichFeatures(few)(images), declared.dtype)
+    np.testing.assert_array_equal(answer, expected)

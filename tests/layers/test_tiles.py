@@ -1,11 +1,17 @@
 """What is counted in tiles is what is counted in the whole."""
 
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from dfk.layers import RichFeatures, tiles
+from dfk.layers import NoiseStatistics, RichFeatures, tiles
 from tests.pictures import noise
 
 # Of kernels, patterns and margins of every kind.
@@ -64,6 +70,42 @@ def test_an_empty_batch_has_no_counts():
     assert function(np.zeros((0, 30, 30, 3), np.uint8)).shape == (0, LAYER.features)
 
 
-def test_numbers_beyond_are_not_counted():
-    counts = tiles.counted(tf.constant([[0, 2, 2], [9, 1, 3]]), 3)
+@pytest.mark.parametrize("portable", [False, True])
+def test_numbers_beyond_are_not_counted(portable):
+    with tiles.portable() if portable else contextlib.nullcontext():
+        counts = tiles.counted(tf.constant([[0, 2, 2], [9, 1, 3]]), 3)
     assert keras.ops.convert_to_numpy(counts).tolist() == [1, 1, 2]
+
+
+_JAX = """
+import sys
+import keras, numpy as np
+from dfk.layers import NoiseStatistics, RichFeatures
+assert keras.backend.backend() == "jax"
+images = np.load(sys.argv[1])
+for kind in (NoiseStatistics, RichFeatures):
+    for dtype in ("float32", "bfloat16", "float16", "mixed_bfloat16"):
+        layer = kind(dtype=dtype)
+        declared, answer = layer(keras.Input((None, None, 3), dtype="uint8")), layer(images)
+        assert str(answer.dtype) == declared.dtype == layer.compute_dtype
+        assert answer.shape[1:] == declared.shape[1:]
+        np.save(f"{sys.argv[2]}/{kind.__name__}-{dtype}.npy", np.float32(answer))
+"""
+
+
+@pytest.mark.slow  # JAX compiles for half a minute.
+def test_layers_that_count_answer_the_same_on_jax(tmp_path):
+    pytest.importorskip("jax")
+    images = np.stack([noise(30, 41, seed) for seed in range(2)])
+    np.save(tmp_path / "images.npy", images)
+    subprocess.run(
+        [sys.executable, "-c", _JAX, tmp_path / "images.npy", tmp_path],
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
+    for kind in (NoiseStatistics, RichFeatures):
+        expected = keras.ops.convert_to_numpy(kind()(images))
+        for dtype, rtol in (("float32", 1e-5), ("mixed_bfloat16", 0.01), ("float16", 0.001)):
+            found = np.load(tmp_path / f"{kind.__name__}-{dtype}.npy")
+            np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-5)
