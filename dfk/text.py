@@ -18,6 +18,11 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def sentence(text: str) -> str:
+    """Words that begin a line."""
+    return text[:1].upper() + text[1:]
+
+
 def printable(text: str) -> str:
     """Text as one line that moves no cursor, hides nothing and turns nothing round.
 

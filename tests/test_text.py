@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dfk.errors import UsageError
 from dfk.system.files import write_atomic
 from dfk.system.terminal import Escaped, raw
-from dfk.text import file_name, printable, valid
+from dfk.text import file_name, printable, sentence, valid
 
 ENV = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
 BAD = "a\nb\r\x1b[2J\0\x9b\u202eexe\u2028\udcff"
@@ -101,3 +101,7 @@ def test_a_mistake_on_a_terminal_is_one_line_and_moves_nothing(arguments, enviro
     sent = _on_terminal(*arguments, **environment)
     assert sent.startswith("dfk: ") and sent.count("\n") == 1
     assert not set(sent) & set("\x1b\r\u202e\0ü") and "Traceback" not in sent
+
+
+def test_words_that_begin_a_line_start_with_a_capital():
+    assert [sentence(x) for x in ("sets of 95%", "", "Éa")] == ["Sets of 95%", "", "Éa"]

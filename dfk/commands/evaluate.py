@@ -31,7 +31,7 @@ from dfk.commands.parser import MODEL_HELP, Parser, pairs
 from dfk.errors import UsageError
 from dfk.runs import ownership
 from dfk.system.messages import keep_stderr, prepare_logging
-from dfk.text import printable
+from dfk.text import printable, sentence
 
 
 def main(arguments: list[str]) -> int:
@@ -129,6 +129,7 @@ def _write(
 
 
 def _text(result: dict) -> str:
+    from dfk.evaluation import conformal
     from dfk.reports import resaving
 
     low, high = result["accuracy_ci95"]
@@ -142,7 +143,7 @@ def _text(result: dict) -> str:
             f"{level['mean_size']:.2f} classes"
             for level in result.get("conformal", ())
         ),
-        *(line[0].upper() + line[1:] for line in resaving.lines(result["resaved"])),
+        *map(sentence, [*conformal.lines(result), *resaving.lines(result["resaved"])]),
         "",
         f"{'class':{width}}  precision  recall     F1  images",
     ]

@@ -75,7 +75,7 @@ def figures(known: np.ndarray, unknown: np.ndarray, correct: np.ndarray) -> dict
 
 
 def measure(
-    known: Scores, unknown: Scores, correct: np.ndarray, threshold: float
+    known: Scores, unknown: Scores, correct: np.ndarray, threshold: float | None
 ) -> dict[str, Any]:
     """The figures of all scores, and what the threshold that the model carries does.
 
@@ -83,12 +83,13 @@ def measure(
         known: scores of images of known classes, of N images.
         unknown: the same of other images, of M.
         correct: bool [N], whether the class of a known image was named rightly.
-        threshold: the centred logit below which an image is called unknown.
+        threshold: the centred logit below which an image is called unknown; None where the model
+            has none.
 
     Returns:
         `n_known` and `n_unknown`; `scores`, by name the `figures`, or None; `threshold`: its
         `value`, `false_alarms`, the share of known images that it calls unknown, and `found`,
-        the share of unknown ones; `histogram` of the score with the best AUROC: its name
+        the share of unknown ones, or None; `histogram` of the score with the best AUROC: its name
         (`score`), `edges` of the bins, and the shares of `known` and `unknown` images in each.
     """
     measured = {
@@ -102,13 +103,16 @@ def measure(
         "n_known": len(correct),
         "n_unknown": len(unknown["probability"]),
         "scores": measured,
-        "threshold": {
-            "value": threshold,
-            "false_alarms": float((known["centred_logit"] < threshold).mean()),
-            "found": float((unknown["centred_logit"] < threshold).mean()),
-        },
+        "threshold": None if threshold is None else _at(threshold, known, unknown),
         "histogram": {"score": best, **_histogram(known[best], unknown[best])},
     }
+
+
+def _at(threshold: float, known: Scores, unknown: Scores) -> dict[str, float]:
+    false_alarms, found = (
+        float((scores["centred_logit"] < threshold).mean()) for scores in (known, unknown)
+    )
+    return {"value": threshold, "false_alarms": false_alarms, "found": found}
 
 
 def _histogram(known: np.ndarray, unknown: np.ndarray) -> dict[str, list[float]]:

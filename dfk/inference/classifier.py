@@ -103,8 +103,14 @@ class Classifier:
         """A threshold that the model carries, as `dfk.evaluation.conformal` names them.
 
         Raises:
-            UsageError: if it carries none of this name.
+            UsageError: if it carries none of this name: its holdout had too few images, or it is
+                an older model.
         """
+        if lack := conformal.left_out(self.thresholds).get(name):
+            raise UsageError(
+                f"{self.path} has no {conformal.what(name)}: {conformal.too_few(*lack)}. A holdout "
+                "is a tenth of the training images: train it with more of them"
+            )
         if name not in self.thresholds:
             there = ", ".join(self.thresholds) or "none"
             raise UsageError(
@@ -115,8 +121,9 @@ class Classifier:
     def prediction_set(self, probabilities: np.ndarray, coverage: float = COVERAGE) -> list[str]:
         """The classes among which the true one is with a probability of 0.9, 0.95 or 0.99.
 
-        This holds of each class, however good the model is, for images like the holdout's
-        (`dfk.evaluation.conformal`). `probabilities`, float32 [C], are those of a `Prediction`.
+        This holds of each class, however good the model is, for images like the holdout's; of all
+        images together where some classes had too few there (`dfk.evaluation.conformal` has
+        both). `probabilities`, float32 [C], are those of a `Prediction`.
         They may be all classes, or none where none is likely.
 
         Raises:

@@ -9,6 +9,7 @@ from typing import Any
 from dfk.data.decode import MAX_PIXELS
 from dfk.data.limits import Limits, Memory
 from dfk.data.trained_on import FORMATS, TrainedOn
+from dfk.evaluation import conformal
 from dfk.model_files.refused import Refused
 
 
@@ -46,6 +47,11 @@ def check_thresholds(thresholds: Any, classes: int) -> dict[str, float | list[fl
         values = value if several else [value]
         if not all(map(is_number, values)) or (several and len(values) != classes):
             raise Refused(f"its threshold {name!r} is no number, nor one for each class")
+    if {conformal.IMAGES, conformal.RATE} & {*thresholds}:
+        images, rate = thresholds.get(conformal.IMAGES), thresholds.get(conformal.RATE)
+        counted = isinstance(images, Sequence) and min(images) >= 0
+        if not counted or not is_number(rate) or not 0 <= rate <= 1:
+            raise Refused("it does not tell how many images its thresholds were chosen on")
     return dict(thresholds)
 
 

@@ -47,7 +47,8 @@ def _numbers(metrics: Mapping[str, Any]) -> list[float]:
     measured = metrics["open_set"]
     by_score = [measured["scores"].get(score) or {} for score in SCORES]
     figures = [row.get(figure, np.nan) for figure in FIGURES for row in by_score]
-    return [metrics["accuracy"], *figures, *(measured["threshold"][k] for k in _RATES)]
+    rates = [(measured.get("threshold") or {}).get(rate, np.nan) for rate in _RATES]
+    return [metrics["accuracy"], *figures, *rates]
 
 
 def _cells(numbers: Sequence[float]) -> list[str]:
@@ -55,5 +56,5 @@ def _cells(numbers: Sequence[float]) -> list[str]:
     return [
         f"{accuracy:.2%}",
         *("" if np.isnan(x) else f"{x:.3f}" for x in figures),
-        *(f"{false_alarms:.1%}", f"{noticed:.1%}"),
+        *("" if np.isnan(x) else f"{x:.1%}" for x in (false_alarms, noticed)),
     ]

@@ -11,10 +11,12 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from dfk.evaluation import conformal
 from dfk.reports import confidence_plots, plots, resaving, robustness_plots
 from dfk.reports.html import DASH, is_figure, render
 from dfk.reports.mistakes import Mistake
 from dfk.system.files import write_atomic
+from dfk.text import sentence
 
 MAX_MISTAKES = 24
 MAX_CONFUSIONS = 6
@@ -71,6 +73,7 @@ def write_report(
         reliability=Markup(plots.reliability(probabilities, labels)) if len(labels) else None,
         resaving=resaving.warning(metrics.get("resaved") or ()),
         robustness=robustness_plots.section(metrics),
+        too_few=[sentence(line) for line in conformal.lines(metrics)],
         confidence_plots={n: Markup(svg) for n, svg in confidence_plots.plots_of(metrics).items()},
         mistakes=[(mistake, *_thumbnails(mistake)) for mistake in worst_first],
         config=list(_flat(config)),

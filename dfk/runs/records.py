@@ -39,7 +39,7 @@ METRICS: Form = {
         "scores": dict.fromkeys(
             ("probability?", "logit?", "energy?", "centred_logit?"), _FIGURES
         ),
-        "threshold": {"false_alarms": float, "found": float},
+        "threshold?": {"false_alarms": float, "found": float},
     },
 }  # fmt: skip
 HISTORY = ["epoch", "loss", "accuracy", "holdout_loss", "holdout_accuracy", "learning_rate"]

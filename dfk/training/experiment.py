@@ -16,6 +16,7 @@ from dfk.evaluation import conformal, open_set
 from dfk.reports import predictions, resaving, scored
 from dfk.reports.results import published
 from dfk.runs import ownership
+from dfk.text import sentence
 from dfk.training import checks, fitting, strategy
 from dfk.training.fitting import Fitted
 
@@ -133,6 +134,8 @@ def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dic
         "train_images_per_s": fitted.epochs * fitted.images / fitted.seconds,
         "published_accuracy": published(config.family, data),
     }
+    for line in conformal.lines(result):
+        logging.info("%s", sentence(line))
     if warning := resaving.warning(result["resaved"]):
         logging.warning("%s", warning)
     scored.write_run(run_dir, split, probabilities, result, place=config.run_dir)
@@ -152,7 +155,7 @@ def _open_set(
         for split, answers in ((known, probabilities), (others, fitted.predict(others)))
     ]
     correct = probabilities.argmax(axis=1) == known.labels
-    measured = open_set.measure(*scores, correct, fitted.thresholds[conformal.UNKNOWN])
+    measured = open_set.measure(*scores, correct, fitted.thresholds.get(conformal.UNKNOWN))
     return {"open_set": {"excluded": config.data.exclude_class, **measured}}
 
 

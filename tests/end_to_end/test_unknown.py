@@ -123,7 +123,8 @@ def test_an_ensemble_chooses_its_own(output_dir, data_dir):
     scores = metrics["open_set"]["scores"]
     assert scores["logit"] is scores["energy"] is None and scores["probability"]
     thresholds = dfk.load(output_dir / "ensemble").thresholds
-    assert set(thresholds) == {"unknown_centred_logit", "set_0.9", "set_0.95", "set_0.99"}
+    told = {"holdout_images", "false_alarm_rate"}
+    assert set(thresholds) == {"unknown_centred_logit", "set_0.9", "set_0.95", *told}
     assert thresholds != dfk.load(output_dir / "without_1").thresholds
 
 
@@ -198,11 +199,14 @@ def test_metrics_hold_what_the_sets_of_the_saved_model_do(output_dir):
         assert level["measured"] == pytest.approx(held)
         assert level["mean_size"] == pytest.approx(np.mean(list(map(len, sets))))
         assert [row["class"] for row in level["per_class"]] == list(classifier.class_names)
-    assert [level["coverage"] for level in metrics["conformal"]] == [0.9, 0.95, 0.99]
-    # A holdout of 9 images of a class can promise 90 %, no more: every class is in the set.
-    assert [level["mean_size"] for level in metrics["conformal"]][1:] == [4, 4]
+    assert [level["coverage"] for level in metrics["conformal"]] == [0.9, 0.95]
+    # 9 images of a class can promise 90 %, no more; all 36 together 95 %.
+    assert [level["pooled"] for level in metrics["conformal"]] == [[], [*"0134"]]
+    assert metrics["left_out"] == {"set_0.99": {"needed": 99, "there": 36}}
     assert metrics["conformal"][0]["mean_size"] < 4
     page = (run / "report.html").read_text()
+    assert "Sets of 95%: fewer than 19 holdout images of 0, 1, 3, 4: promised of all" in page
+    assert "No sets of 99%: 99 holdout images are needed, there are 36." in page
     for heading in ("Answering only when sure", "Unknown generators", "Sets with a promise"):
         assert f"<h2>{heading}</h2>" in page
 
@@ -212,12 +216,15 @@ def test_evaluate_measures_the_sets_too(output_dir, data_dir, tmp_path, capsys):
     model = output_dir / "without_1"
     assert cli.main(["evaluate", str(model), f"--data_dir={data}", "--format=json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["conformal"][2]["measured"] == 1 and found["conformal"][2]["mean_size"] == 4
+    assert [level["coverage"] for level in found["conformal"]] == [0.9, 0.95]
+    assert found["left_out"] == {"set_0.99": {"needed": 99, "there": 36}}
     missing = {"class": "2", "measured": None, "mean_size": None}
     assert found["conformal"][0]["per_class"][1] == missing
     assert found["selective"]["curve"][-1]["accuracy"] == found["accuracy"]
     assert cli.main(["evaluate", str(model), f"--data_dir={data}"]) == 0
-    assert "sets of 99%: hold the class of 100.0%, with 4.00 classes" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "sets of 90%: hold the class of" in out and "Sets of 95%: fewer than 19 holdout" in out
+    assert "No sets of 99%: 99 holdout images are needed, there are 36" in out
 
 
 def test_predict_coverage_adds_the_set(output_dir, data_dir, capsys):
@@ -231,8 +238,11 @@ def test_predict_coverage_adds_the_set(output_dir, data_dir, capsys):
 
 
 def test_a_file_is_continued_only_with_its_coverage(output_dir, data_dir, tmp_path, capsys):
-    model, images, output = output_dir / "without_1", data_dir / "validation", tmp_path / "out.csv"
-    arguments = (model, images, f"--output={output}")
+    trained = keras.models.load_model(output_dir / "without_1" / "model.keras")
+    models.set_thresholds(trained, trained.layers[-1].thresholds | {"set_0.99": [0] * 4})
+    trained.save(tmp_path / "model.keras")
+    images, output = data_dir / "validation", tmp_path / "out.csv"
+    arguments = (tmp_path / "model.keras", images, f"--output={output}")
     assert _predict(capsys, *arguments, "--coverage=0.9")[0] == 0
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])
@@ -249,6 +259,30 @@ def test_a_coverage_that_no_model_has_is_refused(output_dir, data_dir, tmp_path,
     images = data_dir / "validation"
     code, rows, err = _predict(capsys, output_dir / "without_1", images, "--coverage=0.8")
     assert (code, rows) == (2, []) and "(choose from 0.9, 0.95, 0.99)" in err
+    code, rows, err = _predict(capsys, output_dir / "without_1", images, "--coverage=0.99")
+    assert (code, rows) == (2, []) and "99 holdout images are needed, there are 36" in err
     models.DeepFakeNet(classes=2, filters=(2,), dropout=(0,)).save(tmp_path / "bare.keras")
     code, rows, err = _predict(capsys, tmp_path / "bare.keras", images, "--coverage=0.95")
     assert (code, rows) == (2, []) and "bare.keras carries no threshold set_0.95" in err
+
+
+def test_too_few_images_for_any_promise(tmp_path, capsys):
+    """A holdout of 6: no sets, no threshold, and nothing else is the worse for it."""
+    data = write_kaggle(tmp_path / "data", counts={"train": 60, "validation": 9}, classes="abc")
+    arguments = [f"--data_dir={data}", f"--output_dir={tmp_path}", "--model=svm_forensic"]
+    assert cli.main(["train", *arguments, "--exclude_class=c"]) == 0
+    told = "No threshold for unknown generators: 19 holdout images are needed, there are 4"
+    assert told in capsys.readouterr().err
+    run, images = tmp_path / "svm_forensic", data / "validation"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert "conformal" not in metrics and metrics["open_set"]["threshold"] is None
+    assert {*metrics["left_out"]} == {"unknown_centred_logit", "set_0.9", "set_0.95", "set_0.99"}
+    page = (run / "report.html").read_text()
+    assert told in page and "At the model's own threshold" not in page
+    assert "| c " in (tmp_path / "results.md").read_text().split("## Unknown generators")[1]
+    for option, needed in (("--unknown", 19), ("--coverage=0.9", 9)):
+        code, rows, err = _predict(capsys, run, images, option)
+        assert (code, rows) == (2, [])
+        assert f"{needed} holdout images are needed, there are 4. A holdout is a tenth" in err
+    code, rows, _ = _predict(capsys, run, images)
+    assert code == 0 and not any("unknown" in row["doubt"] for row in rows)

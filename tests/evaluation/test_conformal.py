@@ -1,5 +1,7 @@
 """Thresholds with a promise: by hand, and by drawing images for which it has to hold."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -35,10 +37,13 @@ def test_thresholds_by_hand():
     labels = np.zeros(19, int)
     found = conformal.choose(probabilities, labels, false_alarm_rate=0.1)
     # Twenty with the new one: one may fall below at 95 %, two at 90 %, none at 99 %. The class
-    # without an image is in every set.
-    assert found["set_0.9"] == [0.1, 0.0]
-    assert found["set_0.95"] == [0.05, 0.0]
-    assert found["set_0.99"] == [0.0, 0.0]
+    # without an image has the threshold of all.
+    assert found["set_0.9"] == [0.1, 0.1]
+    assert found["set_0.95"] == [0.05, 0.05]
+    assert "set_0.99" not in found
+    assert (found["holdout_images"], found["false_alarm_rate"]) == ([19, 0], 0.1)
+    assert [conformal.pooled(found, c) for c in (0.9, 0.95)] == [[False, True]] * 2
+    assert conformal.left_out(found) == {"set_0.99": (99, 19)}
     # The largest probability is 0.5 once and all others twice: two may fall below 0.55.
     assert found["unknown_centred_logit"] == pytest.approx(np.log(0.55 / 0.45) / 2)
 
@@ -54,6 +59,7 @@ def test_sets_and_their_measure_by_hand():
         "conformal": [
             {
                 "coverage": 0.9,
+                "pooled": [],
                 "measured": pytest.approx(1 / 3),
                 "mean_size": pytest.approx(2 / 3),
                 "per_class": [
@@ -98,6 +104,53 @@ def test_each_class_gets_the_coverage_that_is_promised():
     assert np.mean(alarms) == pytest.approx(10 / 201, abs=3 * np.std(alarms) / np.sqrt(300))
 
 
+def test_classes_with_too_few_images_are_promised_together():
+    """19 images of a class, 5 of another that is harder: 95 % of 24 are all but one."""
+    true = np.r_[np.linspace(0.6, 0.9, 19), 0.2, 0.3, 0.4, 0.5, 0.55]
+    labels = np.repeat([0, 1], [19, 5])
+    probabilities = np.where(np.eye(2)[labels] > 0, true[:, None], 1 - true[:, None])
+    found = conformal.choose(probabilities, labels, false_alarm_rate=0)
+    # Of itself the first class would have 0.6: what is promised of all would then not hold.
+    assert found["set_0.95"] == pytest.approx([0.2, 0.2])
+    assert found["set_0.9"] == pytest.approx([0.3, 0.3])
+
+
+def test_what_is_left_out_and_what_is_pooled_is_said():
+    probabilities, labels = _images(np.random.default_rng(0), 12)
+    thresholds = conformal.choose(probabilities, labels, false_alarm_rate=0.05)
+    measured = conformal.measure(probabilities, labels, "abc", thresholds)
+    assert measured["left_out"] == {
+        "unknown_centred_logit": {"needed": 19, "there": 12},
+        "set_0.95": {"needed": 19, "there": 12},
+        "set_0.99": {"needed": 99, "there": 12},
+    }
+    assert [level["coverage"] for level in measured["conformal"]] == [0.9]
+    assert measured["conformal"][0]["pooled"] == ["a", "b", "c"]
+    assert list(conformal.lines(measured)) == [
+        "sets of 90%: fewer than 9 holdout images of a, b, c: promised of all images together, not "
+        "of these by themselves",
+        "no threshold for unknown generators: 19 holdout images are needed, there are 12",
+        "no sets of 95%: 19 holdout images are needed, there are 12",
+        "no sets of 99%: 99 holdout images are needed, there are 12",
+    ]
+    assert list(conformal.lines(conformal.measure(probabilities, labels, "abc", {}))) == []
+
+
+def test_a_model_of_before_tells_nothing_of_its_holdout():
+    before = {"set_0.9": [0.1, 0.0], "unknown_centred_logit": 1.0}
+    assert conformal.left_out(before) == {}
+    assert conformal.pooled(before, 0.9) == [False, False]
+
+
+@pytest.mark.parametrize("share", [1e-320, 0.003, 0.05, 0.1, 1 - 0.99, 1 - 0.95, 1 - 0.9, 0.5, 1])
+def test_what_is_needed_is_the_least_for_which_there_is_a_bound(share):
+    least = conformal.needed(share)
+    if least < 1000:
+        assert conformal.lower_bound(np.ones(least), share) == (least > 0)
+        assert least == 0 or conformal.lower_bound(np.ones(least - 1), share) == 0
+    assert conformal.needed(0) == 0
+
+
 @settings(max_examples=100, deadline=None, database=None)
 @example(values=[1] * 10, coverage=0.9)
 @given(
@@ -114,14 +167,35 @@ def test_whichever_image_is_the_new_one_the_promise_holds_on_average(values, cov
     assert np.mean(covered) >= coverage - 1e-9
 
 
-@settings(max_examples=50, deadline=None, database=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_a_higher_coverage_gives_no_smaller_set(seed):
+@settings(max_examples=150, deadline=None, database=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 400), skew=st.floats(0, 6))
+def test_a_higher_coverage_gives_no_smaller_set(seed, n, skew):
+    """However many images there are, and of which classes: of their own, pooled or both."""
     rng = np.random.default_rng(seed)
-    thresholds = conformal.choose(*_images(rng, 150), false_alarm_rate=0.05)
-    probabilities, _ = _images(rng, 20)
-    small, middle, large = (
-        conformal.members(probabilities, thresholds[conformal.set_name(c)])
-        for c in conformal.COVERAGES
-    )
-    assert (small <= middle).all() and (middle <= large).all()
+    probabilities, labels = _images(rng, n)
+    kept = rng.random(n) < np.exp(-skew * labels / 2)
+    thresholds = conformal.choose(probabilities[kept], labels[kept], false_alarm_rate=0.05)
+    there = [c for c in conformal.COVERAGES if conformal.set_name(c) in thresholds]
+    assert len(there) == sum(kept.sum() >= least for least in (9, 19, 99))
+    assert ("unknown_centred_logit" in thresholds) == (kept.sum() >= 19)
+    new, _ = _images(rng, 20)
+    sets = [conformal.members(new, thresholds[conformal.set_name(c)]) for c in there]
+    assert all((small <= large).all() for small, large in itertools.pairwise(sets))
+
+
+@pytest.mark.parametrize("images", [(60, 6, 6), (8, 8, 8), (4, 60, 4)])
+def test_the_promise_of_all_together_holds_where_classes_are_pooled(images):
+    """Over 400 holdouts of a mixture, new images of the same mixture."""
+    rng, n = np.random.default_rng(1), sum(images)
+    held = {c: [] for c in conformal.COVERAGES if n >= conformal.needed(1 - c)}
+    for _ in range(400):
+        probabilities, labels = _images(rng, 40 * n)
+        order = np.argsort(rng.random(len(labels)) / np.array(images)[labels])[: 2 * n]
+        order = rng.permutation(order)
+        old, new = order[:n], order[n:]
+        thresholds = conformal.choose(probabilities[old], labels[old], false_alarm_rate=0.05)
+        for c, shares in held.items():
+            sets = conformal.members(probabilities[new], thresholds[conformal.set_name(c)])
+            shares.append(sets[np.arange(n), labels[new]].mean())
+    for coverage, shares in held.items():
+        assert np.mean(shares) > coverage - 3 * np.std(shares) / np.sqrt(400)

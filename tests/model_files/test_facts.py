@@ -40,3 +40,28 @@ def test_a_record_is_taken_and_none_from_older_files():
 def test_nonsense_is_refused(case):
     with pytest.raises(Refused):
         facts.check_trained_on(WRONG[case], 2)
+
+
+CHOSEN = {"set_0.9": [0.1, 0.2], "holdout_images": [9, 30], "false_alarm_rate": 0.05}
+
+
+def test_thresholds_may_tell_how_many_images_they_were_chosen_on():
+    assert facts.check_thresholds(CHOSEN, 2) == CHOSEN
+    assert facts.check_thresholds({"set_0.9": [0.1, 0.2]}, 2) == {"set_0.9": [0.1, 0.2]}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"holdout_images": 9},
+        {"holdout_images": [-1, 9]},
+        {"false_alarm_rate": [0.1, 0.1]},
+        {"false_alarm_rate": -0.1},
+        {"false_alarm_rate": 2},
+    ],
+)
+def test_counts_that_are_none_are_refused(wrong):
+    with pytest.raises(Refused, match="how many images"):
+        facts.check_thresholds(CHOSEN | wrong, 2)
+    with pytest.raises(Refused, match="how many images"):
+        facts.check_thresholds({name: CHOSEN[name] for name in wrong}, 2)
