@@ -5,12 +5,17 @@ dfk. Each call writes the next version, MODEL/saved_model/1, 2, ..., checked aga
 model before it appears, with what a server reads beside it; MODEL/saved_model/README.md says how
 to serve it.
 
+--format=onnx|openvino|litert writes MODEL/onnx/1, ... for other runtimes (pip install
+'dfk[export]'), likewise checked. These take pixels, uint8 [N, H, W, 3], and hold class names and
+thresholds as metadata; client.py beside them reads images and needs neither dfk nor TensorFlow.
+
 --compact=FILE.keras writes no SavedModel but a .keras file of about half the size, whose weights
 keep 11 significant bits: to be sent, or shipped.
 
 Examples:
   dfk export runs/ensemble
   dfk export runs/ensemble --precision=mixed_bfloat16 --keep_versions=3
+  dfk export runs/ensemble --format=onnx
   dfk export runs/ensemble --compact=ensemble.keras
 """
 
@@ -19,6 +24,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dfk import runs
 from dfk.commands.parser import Parser, pairs, positive
 from dfk.system.messages import prepare_logging
 from dfk.text import printable
@@ -40,13 +46,14 @@ def main(arguments: list[str]) -> int:
     exported = export.export(
         options.model,
         options.output_dir,
+        form=options.format,
         precision=options.precision,
         fold=not options.no_fold,
         keep_versions=options.keep_versions,
         max_pixels=int(options.max_megapixels * 1e6),
         class_names=options.class_names,
     )
-    print(export.summary(exported, options.precision))
+    print(export.summary(exported))
     return 0
 
 
@@ -54,7 +61,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("export", __doc__)
     parser.add_argument("model", metavar="MODEL", help="a run's folder, a .keras file, or unibuc")
     parser.add_argument(
-        "--output_dir", type=Path, help="folder of the versions; by default MODEL/saved_model"
+        "--output_dir", type=Path, help="folder of the versions; by default MODEL/FORMAT"
+    )
+    parser.add_argument(
+        "--format",
+        choices=runs.FORMATS,
+        default=runs.EXPORTS,
+        help="what to write; by default a SavedModel",
     )
     parser.add_argument(
         "--compact", type=Path, metavar="FILE", help="write a small .keras file instead"
@@ -92,7 +105,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not 0 <= options.max_megapixels <= 50 or 0 < options.max_megapixels < 1e-6:
         parser.error("--max_megapixels is more than 0 and at most 50")
-    names = ("output_dir", "precision", "keep_versions", "no_fold", "max_megapixels")
+    names = ("output_dir", "format", "precision", "keep_versions", "no_fold", "max_megapixels")
     given = [f"--{name}" for name in names if getattr(options, name) != parser.get_default(name)]
     if options.compact and given:
         parser.error(f"--compact writes no SavedModel: leave out {', '.join(given)}")

@@ -1,33 +1,28 @@
-"""model -> SavedModel for TF Serving, checked against the trained model before it is there."""
+"""model -> SavedModel, ONNX, OpenVINO or LiteRT, checked against the trained model before."""
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
-import tensorflow as tf
 from absl import logging
 
 from dfk import inference, models, runs
 from dfk.errors import DfkError, UsageError
-from dfk.evaluation import conformal
-from dfk.export import check, serving_files
+from dfk.export import check, portable, saved_model
 from dfk.export.dense import dense_part
-from dfk.export.signatures import Served
 from dfk.inference import versions
 from dfk.models import locate
 from dfk.runs import EXPORTS as FOLDER
 from dfk.runs import ownership
 from dfk.system import files
 from dfk.text import printable, valid
-
-# By precision, by how much a probability may differ from the trained model's.
-TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 0.05}
-
 
 _KERAS_ONLY = "only Keras models are exported: name a run, or its .keras file"
 
@@ -40,12 +35,14 @@ class Exported(NamedTuple):
         difference: the largest between a probability of it and of the trained model.
         images: how many images were compared.
         max_pixels: of the largest image that it answers.
+        tolerance: what the difference could have been.
     """
 
     folder: Path
     difference: float
     images: int
     max_pixels: int
+    tolerance: float
 
 
 class DifferenceError(DfkError):
@@ -56,36 +53,41 @@ def export(
     source: str | Path,
     output_dir: str | Path | None = None,
     *,
+    form: str = "saved_model",
     precision: str = "float32",
     fold: bool = True,
     keep_versions: int = 0,
     max_pixels: int = 0,
     class_names: Mapping[str, str] | None = None,
 ) -> Exported:
-    """Writes the next version of a model as a SavedModel that TF Serving loads.
+    """Writes the next version of a model: as a SavedModel that TF Serving loads, or another form.
 
-    The version appears whole or not at all, with what TF Serving reads of it beside it.
+    The version appears whole or not at all, with what a server or a client reads beside it.
 
     Args:
         source: the folder of a run, a `.keras` file of a dfk model, or a shipped model's name.
-        output_dir: the folder of the versions; by default `saved_model` in the run's folder, or
-            `<stem>_saved_model` beside the file; for a model of dfk's own, here.
-        precision: `float32`, or `mixed_bfloat16` for convolutions in bfloat16. The answers
-            are float32 always.
+        output_dir: the folder of the versions; by default `saved_model`, or as the form is called,
+            in the run's folder, or `<stem>_saved_model` beside the file; for a model of dfk's own,
+            here.
+        form: `saved_model`, `onnx`, `openvino` or `litert`. All but the first take pixels only.
+        precision: `float32`, or, of a SavedModel, `mixed_bfloat16` for convolutions in bfloat16.
+            The answers are float32 always.
         fold: whether BatchNormalization is folded into the convolutions.
         keep_versions: how many of the newest versions stay; 0 keeps all.
         max_pixels: of the largest image that it answers; 0 for what takes 4 GiB of memory.
         class_names: from names of its classes to those that it is to answer with.
 
     Raises:
-        UsageError: if `source` is no model that can be exported, or has no such classes; or if the
-            folder holds files of others under the names of those beside the versions.
-        DifferenceError: if it would answer differently, beyond `TOLERANCE`.
-        DfkError, OSError: if the folder cannot be written.
+        UsageError: if `source` is no model that can be exported, or has no such classes; if what
+            the form needs is not installed; or if the folder holds files of others under the names
+            of those beside the versions.
+        DifferenceError: if it would answer differently, beyond what the form's tolerance is.
+        DfkError, OSError: if the model has what the form has not, or the folder cannot be written.
     """
+    _check(form, precision)
     file = locate.find_keras(source, _KERAS_ONLY)
     run_dir = file.parent if file.name == runs.MODEL else None
-    output_dir = Path(output_dir or _default_folder(file, run_dir))
+    output_dir = Path(output_dir or _default_folder(file, run_dir, form))
     if valid(str(output_dir)) != str(output_dir):
         raise UsageError(f"{output_dir} is not UTF-8: TensorFlow can write nothing there")
     ownership.refuse_others(output_dir, *ownership.BESIDE)
@@ -95,47 +97,61 @@ def export(
     models.rename_classes(model, class_names or {})
     examples = check.examples(run_dir)
     made = dense_part(model, precision=precision, fold=fold)
-    least = model.layers[-1].thresholds.get(conformal.UNKNOWN, 0.0)
-    served = Served(made, models.class_names_of(model), max_pixels, least)
+    writer = _writer(form)(name, model, made, max_pixels)
 
     output_dir.mkdir(parents=True, exist_ok=True)
     # Hidden: a server that polls the folder takes only names that are numbers.
     with files.scratch(output_dir) as scratch:
         # Inside the scratch folder, which is private, it gets the permissions of the umask.
         draft = scratch / "draft"
-        try:
-            served.save(draft)
-        except tf.errors.OpError as error:  # A full disk, for TensorFlow is no OSError.
-            raise DfkError(f"{output_dir} cannot be written: {error.message}") from error
-        difference = check.largest_difference(model, draft, examples)
-        _refuse_above(TOLERANCE[precision], difference, precision, fold)
+        writer.write(draft)
+        difference, tolerance = writer.difference(draft, examples), writer.tolerance[precision]
+        _refuse_above(tolerance, difference, precision, fold)
         facts = {
-            **serving_files.describe(name, model, made, served.max_pixels),
+            **writer.facts,
             "precision": precision,
             "folded": fold,
             "largest_difference": difference,
         }
-        serving_files.write_inside(draft, facts, examples)
+        writer.finish(draft, facts, examples)
         folder = _publish(draft, output_dir)
-    serving_files.write_beside(output_dir, facts)
+    writer.write_beside(output_dir, facts)
     _prune(output_dir, keep_versions)
-    return Exported(folder, difference, len(examples), served.max_pixels)
+    return Exported(folder, difference, len(examples), facts["max_pixels"], tolerance)
 
 
-def _default_folder(file: Path, run_dir: Path | None) -> Path:
+def _check(form: str, precision: str) -> None:
+    """Refuses what cannot be, before anything is loaded."""
+    if form != "saved_model" and precision != "float32":
+        raise UsageError(f"--precision={precision} goes with --format=saved_model")
+    lacking = [x for x in portable.MODULES.get(form, ()) if importlib.util.find_spec(x) is None]
+    if lacking:
+        raise UsageError(
+            f"--format={form} needs {', '.join(lacking)}, which is not installed: "
+            "pip install 'dfk[export]'"
+        )
+
+
+def _writer(form: str) -> Callable[..., saved_model.Writer | portable.Writer]:
+    if form == FOLDER:
+        return saved_model.Writer
+    return functools.partial(portable.Writer, form)
+
+
+def _default_folder(file: Path, run_dir: Path | None, form: str) -> Path:
     if run_dir:
-        return run_dir / FOLDER
+        return run_dir / form
     # What comes with the package is not exported into it.
     beside = Path() if file.parent == locate.FOLDER else file.parent
-    return beside / f"{file.stem}_{FOLDER}"
+    return beside / f"{file.stem}_{form}"
 
 
-def summary(exported: Exported, precision: str) -> str:
+def summary(exported: Exported) -> str:
     """What a user is told of it: where it is, and how well it agrees with the trained model."""
     return (
         f"exported  {printable(str(exported.folder))}\n"
         f"largest difference from the trained model {exported.difference:.2g} on "
-        f"{exported.images} images, of {TOLERANCE[precision]:g} allowed\n"
+        f"{exported.images} images, of {exported.tolerance:g} allowed\n"
         f"largest image it answers: {round(exported.max_pixels / 1e6, 2):g} megapixels "
         "(--max_megapixels)\n"
         f"how to serve it  {printable(str(exported.folder.parent / 'README.md'))}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -19,6 +19,7 @@ from dfk.export.signatures import BYTES, IMAGES
 
 _SIMULATED, _OWN = 8, 24
 _ROUNDING = 1e-4  # Of a logit
+_BEYOND = 9  # Pixels: with them, an image has more than one crop.
 
 
 def examples(run_dir: Path | None) -> list[bytes]:
@@ -64,6 +65,36 @@ def largest_difference(model: keras.Model, folder: Path, files: Sequence[bytes])
     if not _agree(known, answers, model.layers[-1].thresholds.get(conformal.UNKNOWN, 0.0)):
         return math.nan
     return float(np.abs(answers - np.concatenate(expected)).max())
+
+
+def largest_difference_of_pixels(
+    model: keras.Model,
+    answer: Callable[[np.ndarray], np.ndarray],
+    files: Sequence[bytes],
+    crops: Sequence[int] = (),
+) -> float:
+    """The largest difference of a probability between a model and what another runtime answers.
+
+    Args:
+        model: answers images [N, H, W, 3] with probabilities [N, C].
+        answer: takes uint8 [N, H, W, 3].
+        files: N images of any sizes; they are asked for alone, and the last two of a size, and
+            one that is larger than crops, together.
+        crops: the sides of the crops that the model's networks see of large images.
+
+    Returns:
+        A probability; NaN if an answer is.
+    """
+    images = [decode.decode(file).numpy() for file in files]
+    last = images[-1]
+    side = max((*crops, *last.shape[:2])) + _BEYOND
+    large = np.pad(last, [(0, side - last.shape[0]), (0, side - last.shape[1]), (0, 0)], "wrap")
+    batches = [*[image[None] for image in images], np.stack([last, last[::-1]]), large[None]]
+    with _exact():
+        differences = [
+            np.abs(answer(x) - model(tf.cast(x, tf.float32), training=False)) for x in batches
+        ]
+    return float(max(np.max(x) if np.isfinite(x).all() else math.nan for x in differences))
 
 
 def _agree(known: np.ndarray, probabilities: np.ndarray, least_logit: float) -> bool:

@@ -81,7 +81,6 @@ def describe(name: str, model: keras.Model, dense: Dense, max_pixels: int) -> di
         "temperature": head.temperature,
         "thresholds": head.thresholds,
         "trained_on": head.trained_on,
-        "signatures": {BYTES: "image_bytes", IMAGES: "images"},
     }
 
 

@@ -119,7 +119,7 @@ class Served:
         module.weights = list(self._dense.get_concrete_function().graph.variables)
         options = tf.saved_model.SaveOptions(function_aliases={"tpu_func": module.dense})
         signatures = {BYTES: self.serve_bytes, IMAGES: self.serve_images}
-        with _quiet():
+        with quiet():
             tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
 
     def _decoded(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, _Pixels]:
@@ -214,10 +214,10 @@ def largest_image(dense: Dense) -> int:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps TensorFlow from telling the user of names within the graph and of files."""
+def quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """Keeps libraries from telling the user of names within the graph and of files."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # Whatever levels its loggers and absl's have.
+    logging.disable(level)  # Whatever levels its loggers and absl's have.
     try:
         yield
     finally:

@@ -29,13 +29,15 @@ MODEL, SVM_MODEL = "model.keras", "model.skops"
 HISTORY, PREDICTIONS = "history.csv", "predictions.csv"
 SUBMISSION, REPORT, CHECKPOINT = "submission.csv", "report.html", "checkpoint.npz"
 TENSORBOARD, EXPORTS = "tensorboard", "saved_model"
+# What a model is exported as, and the folders of it; the first is `EXPORTS`.
+FORMATS = (EXPORTS, "onnx", "openvino", "litert")
 
 # All that dfk leaves in the folder of a run; whatever else lies there is somebody's.
 _FILES = {
     *(MARK, FLAGS, ENVIRONMENT, METRICS, MODEL, SVM_MODEL, HISTORY, PREDICTIONS),
     *(SUBMISSION, REPORT, CHECKPOINT),
 }
-_FOLDERS = {TENSORBOARD, EXPORTS}
+_FOLDERS = {TENSORBOARD, *FORMATS}
 # What versions before the mark left when they were killed.
 _OLD_TEMPORARY = re.compile(
     rf"\.{re.escape(MODEL)}|\.({'|'.join(map(re.escape, sorted(_FILES)))})\.[a-z0-9_]{{8}}"
@@ -318,8 +320,8 @@ def _foreign(run_dir: Path) -> Iterator[Path]:
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         events = [name for name in names if not name.startswith("events.out.tfevents.")]
         yield from (Path(parent, name) for name in links + events)
-    exports = run_dir / EXPORTS
-    for path in exports.iterdir() if exports.is_dir() else ():
+    folders = (run_dir / name for name in FORMATS)
+    for path in (path for folder in folders if folder.is_dir() for path in folder.iterdir()):
         if ownership.is_version(path):
             yield from ownership.strangers_in_version(path)
         elif not _is_leftover(path) and not (

@@ -39,8 +39,13 @@ _HEAD = 1 << 16  # Bytes that are looked at
 _VERSION = {
     *("saved_model.pb", "variables", "assets", "assets.extra", "fingerprint.pb"),
     *("keras_metadata.pb", "batching_params.pbtxt"),
+    *("model.onnx", "model.xml", "model.bin", "model.tflite", "client.py", "dfk.json"),
 }
-FACTS = Path("assets.extra", "dfk.json")
+# Which files tell that a folder is a version: the model and what dfk says of it.
+_MODELS = {
+    "saved_model.pb": "assets.extra/dfk.json",
+    **dict.fromkeys(("model.onnx", "model.xml", "model.tflite"), "dfk.json"),
+}
 
 
 def is_ours(path: Path, name: str = "") -> bool:
@@ -73,7 +78,10 @@ def refuse_others(folder: Path, *names: str) -> None:
 def is_version(folder: Path) -> bool:
     """Whether a folder is a version that dfk exported."""
     real = folder.name.isdecimal() and not folder.is_symlink()
-    return real and (folder / "saved_model.pb").is_file() and (folder / FACTS).is_file()
+    return real and any(
+        (folder / model).is_file() and (folder / facts).is_file()
+        for model, facts in _MODELS.items()
+    )
 
 
 def strangers_in_version(folder: Path) -> Iterator[Path]:

@@ -30,7 +30,7 @@ def prepare_logging() -> None:
     standard_logging.getLogger("jax").setLevel(standard_logging.WARNING)
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        with _stderr_closed():
+        with stderr_closed():
             import tensorflow  # noqa: F401
     if backend.chosen() == "jax":
         backend.keep_tensorflow_to_cpu()
@@ -66,7 +66,7 @@ def keep_stderr() -> None:
 
 
 @contextlib.contextmanager
-def _stderr_closed() -> Iterator[None]:
+def stderr_closed() -> Iterator[None]:
     """Drops what C++ writes to stderr: some lines of TensorFlow heed no log level."""
     sys.stderr.flush()
     kept, nowhere, before = os.dup(2), os.open(os.devnull, os.O_WRONLY), sys.stderr

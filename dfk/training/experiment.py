@@ -80,7 +80,7 @@ def _export(config: Config) -> None:
     exports = config.run_dir / export.FOLDER
     if not any(ownership.is_version(exports / str(number)) for number in export.versions(exports)):
         exported = export.export(config.run_dir)
-        logging.info(export.summary(exported, "float32"))
+        logging.info(export.summary(exported))
 
 
 def load_data(config: Config) -> Catalog:
