@@ -7,6 +7,9 @@ really pasted. All of keras-cv that dfk uses is in this file.
 
 from __future__ import annotations
 
+from typing import Any
+
+import keras
 import keras_cv
 import tensorflow as tf
 from keras_cv.src.utils.fill_utils import fill_rectangle
@@ -15,6 +18,7 @@ from dfk.data import kernels
 from dfk.data.pipeline import Mixer
 
 
+@keras.saving.register_keras_serializable(package="dfk")
 class MixUp(keras_cv.layers.MixUp):
     """Blends each image with another of its batch (Zhang et al., 2018, "mixup").
 
@@ -22,9 +26,9 @@ class MixUp(keras_cv.layers.MixUp):
     stateless `seed`, int64 [2]; it answers the first two, mixed.
     """
 
-    def __init__(self, alpha: float):
+    def __init__(self, alpha: float, **kwargs: Any):
         # In float32 whatever Keras' policy: it would cast images and labels to bfloat16.
-        super().__init__(alpha, dtype="float32")
+        super().__init__(alpha, **{"dtype": "float32", **kwargs})
 
     def _batch_augment(self, inputs):
         self._validate_inputs(inputs)
@@ -40,14 +44,15 @@ class MixUp(keras_cv.layers.MixUp):
         _check_one_hot(inputs["labels"])
 
 
+@keras.saving.register_keras_serializable(package="dfk")
 class CutMix(keras_cv.layers.CutMix):
     """Pastes a box of another image of the batch into each (Yun et al., 2019, "CutMix").
 
     Called like `MixUp`.
     """
 
-    def __init__(self, alpha: float):
-        super().__init__(alpha, dtype="float32")
+    def __init__(self, alpha: float, **kwargs: Any):
+        super().__init__(alpha, **{"dtype": "float32", **kwargs})
 
     def _batch_augment(self, inputs):
         self._validate_inputs(inputs)

@@ -13,7 +13,7 @@ from keras import ops
 class CalibratedSoftmax(keras.layers.Layer):
     """The last layer of every dfk model: logits [N, C] to calibrated probabilities.
 
-    Computes softmax(logits / temperature) in float32 (Guo et al., 2017, "On
+    Computes softmax(logits / temperature) in float32, whatever its dtype (Guo et al., 2017, "On
     Calibration of Modern Neural Networks") and carries what a user of the model
     must know in its config, because plain attributes of a model vanish when it
     is saved.
@@ -26,7 +26,8 @@ class CalibratedSoftmax(keras.layers.Layer):
         trained_on: a record of `dfk.data.trained_on`; None where that is not known.
 
     Raises:
-        ValueError: for a temperature that is not positive.
+        ValueError: for a temperature that is not positive, and where it is called on logits that
+            are not as many as the names.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class CalibratedSoftmax(keras.layers.Layer):
     ):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.class_names = tuple(class_names)
+        self.input_spec = keras.InputSpec(min_ndim=2, axes={-1: len(self.class_names)})
         self.temperature = temperature
         self.thresholds = dict(thresholds or {})
         self.trained_on = trained_on
@@ -56,7 +58,8 @@ class CalibratedSoftmax(keras.layers.Layer):
 
     def call(self, logits):
         """Returns probabilities, float32 [N, C], each row summing to 1."""
-        return ops.softmax(ops.cast(logits, "float32") / self.temperature, axis=-1)
+        probabilities = ops.softmax(ops.cast(logits, "float32") / self.temperature, axis=-1)
+        return ops.cast(probabilities, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -21,6 +21,9 @@ class ConfidenceWeightedAverage(keras.layers.Layer):
 
     Call it on a list of M tensors of probabilities, [N, C] each, with at least 2 classes; it
     returns their average, float32 [N, C], each row summing to 1.
+
+    Raises:
+        ValueError: where it is called on something else, or on more or fewer tensors than before.
     """
 
     # What a member is taken to be certain of at least: all at zero would divide by zero.
@@ -30,6 +33,7 @@ class ConfidenceWeightedAverage(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
 
     def build(self, input_shape):
+        _check_members(input_shape)
         # Logarithms: whatever the optimizer does, a weight stays positive.
         self.log_weights = self.add_weight(
             shape=(len(input_shape),), initializer="zeros", name="log_weights"
@@ -38,12 +42,13 @@ class ConfidenceWeightedAverage(keras.layers.Layer):
     def call(self, probabilities):
         """Averages M tensors [N, C] to one, float32 [N, C]."""
         weights = self.weights_for(probabilities)
-        return ops.sum(weights[:, :, None] * self._stack(probabilities), axis=1)
+        average = ops.sum(weights[:, :, None] * self._stack(probabilities), axis=1)
+        return ops.cast(average, self.compute_dtype)
 
     def weights_for(self, probabilities):
         """The weight of each member on each image, float32 [N, M], each row summing to 1."""
         certainty = ops.maximum(_certainty(self._stack(probabilities)), self._LEAST_CERTAINTY)
-        weights = ops.softmax(self.log_weights) * certainty
+        weights = ops.cast(ops.softmax(self.log_weights), "float32") * certainty
         return weights / ops.sum(weights, axis=-1, keepdims=True)
 
     @property
@@ -52,11 +57,31 @@ class ConfidenceWeightedAverage(keras.layers.Layer):
         return tuple(ops.convert_to_numpy(ops.softmax(self.log_weights)).tolist())
 
     def _stack(self, probabilities):
-        """M tensors [N, C] to one, [N, M, C]."""
-        return ops.cast(ops.stack(probabilities, axis=1), self.compute_dtype)
+        """M tensors [N, C] to one, float32 [N, M, C]: float16 would hold no small certainty."""
+        _check_members([tuple(x.shape) for x in probabilities], *self.log_weights.shape)
+        return ops.stack([ops.cast(x, "float32") for x in probabilities], axis=1)
 
     def compute_output_shape(self, input_shape):
+        _check_members(input_shape)
         return input_shape[0]
+
+
+def _check_members(shapes: Any, members: int | None = None) -> None:
+    """Refuses what are no probabilities of `members` members, each [N, C] with 2 classes or more.
+
+    Raises:
+        ValueError: for that.
+    """
+    fits = isinstance(shapes, list | tuple) and len(shapes) == (members or len(shapes)) > 0
+    fits = fits and all(isinstance(shape, list | tuple) and len(shape) == 2 for shape in shapes)
+    if fits:
+        images, classes = ({shape[axis] for shape in shapes} for axis in (0, 1))
+        fits = len(images - {None}) <= 1 and len(classes) == 1 and (min(classes, key=bool) or 0) > 1
+    if not fits:
+        raise ValueError(
+            f"members' probabilities are a list of {members or 'some'} tensors [N, C], of the same "
+            f"N and the same C, at least 2; got the shapes {shapes}"
+        )
 
 
 def _certainty(probabilities):
@@ -73,13 +98,18 @@ class Scale(keras.layers.Layer):
 
     def __init__(self, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
+        self.input_spec = keras.InputSpec(min_ndim=1)  # Of one tensor
 
     def build(self, input_shape):
         self.log_scale = self.add_weight(shape=(), initializer="zeros", name="log_scale")
 
     def call(self, logits):
         """Scales `logits`, keeping their shape."""
-        return logits * ops.exp(self.log_scale)
+        scale = ops.cast(ops.exp(self.log_scale), self.compute_dtype)
+        return ops.cast(logits, self.compute_dtype) * scale
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 @keras.saving.register_keras_serializable(package="dfk")

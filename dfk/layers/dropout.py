@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="dfk")
@@ -17,6 +18,9 @@ class Dropout(keras.layers.Dropout):
 
     def call(self, inputs, training: bool = False):
         """Zeroes a share `rate` of `inputs` in training and scales the rest by 1 / (1 - rate)."""
+        inputs = ops.cast(inputs, self.compute_dtype)  # Keras leaves whole numbers as they are.
+        if training and self.rate == 1:
+            return ops.zeros_like(inputs)
         if (
             not (training and self.rate > 0)
             or keras.backend.backend() != "tensorflow"

@@ -38,15 +38,20 @@ class HighPass(keras.layers.Layer):
 
     Call it on images [N, H, W, 3] in 0..255, H and W from 3, of any real dtype; it returns
     float32 [N, H, W, 12], the four answers of red first. It has no weights.
+
+    Raises:
+        ValueError: where it is called on something else, or on images of fewer pixels.
     """
 
     SMALLEST_IMAGE = _MARGIN + 1  # Pixels a side: a mirror has no more than lies beside it
 
     def __init__(self, **kwargs: Any):
         super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+        self.input_spec = keras.InputSpec(ndim=4)
 
     def call(self, images):
         """Filters images [N, H, W, 3], mirrored at their edges."""
+        self._check(images.shape)
         images = ops.cast(images, self.compute_dtype)
         edges = (_MARGIN, _MARGIN)
         images = ops.pad(images, ((0, 0), edges, edges, (0, 0)), mode="reflect")
@@ -55,4 +60,13 @@ class HighPass(keras.layers.Layer):
         return ops.softsign(ops.depthwise_conv(images, kernel) / _KNEE)
 
     def compute_output_shape(self, input_shape):
+        self._check(input_shape)
         return (*input_shape[:-1], input_shape[-1] * _FILTERS.shape[-1])
+
+    def _check(self, shape) -> None:
+        *sides, channels = shape[1:]
+        if channels is None or any(x is not None and x < self.SMALLEST_IMAGE for x in sides):
+            raise ValueError(
+                f"images [N, H, W, 3] have {self.SMALLEST_IMAGE} pixels a side at least; got the "
+                f"shape {tuple(shape)}"
+            )

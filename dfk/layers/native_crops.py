@@ -47,14 +47,15 @@ class NativeCrops(keras.layers.Layer):
     pixels together. They lie evenly from edge to edge in rows and columns (`grid`), and begin at
     multiples of 8 pixels, as the blocks of a JPEG do. The K crops of an image stand together.
 
-    An image that is not larger than a crop stays as it is, bit for bit. Any dtype; there are no
-    weights, and gradients go through to the pixels.
+    An image that is not larger than a crop stays as it is, bit for bit. Any dtype comes out as that
+    of the layer's policy, float32, which holds all pixels; there are no weights, and gradients go
+    through to the pixels.
 
     Args:
         side: of a crop, in pixels.
 
     Raises:
-        ValueError: for a side below 1.
+        ValueError: for a side below 1, and where it is called on something else than images.
     """
 
     def __init__(self, side: int, **kwargs: Any):
@@ -62,6 +63,7 @@ class NativeCrops(keras.layers.Layer):
         if not 1 <= side == int(side):
             raise ValueError(f"a crop has a whole number of pixels a side, got {side}")
         self.side = int(side)
+        self.input_spec = keras.InputSpec(ndim=4)
 
     def call(self, images):
         """Cuts crops out of `images`, of one size."""
@@ -71,7 +73,8 @@ class NativeCrops(keras.layers.Layer):
         x = ops.take(x, _places(width, columns, wide), axis=2)
         x = ops.reshape(x, (-1, rows, high, columns, wide, images.shape[-1]))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-        return ops.reshape(x, (-1, high, wide, images.shape[-1]))
+        x = ops.reshape(x, (-1, high, wide, images.shape[-1]))
+        return ops.cast(x, self.compute_dtype)
 
     def windows(self, height: int, width: int) -> list[tuple[slice, slice]]:
         """Where the crops of an image lie, in their order: their rows and columns in it."""
@@ -99,6 +102,9 @@ class AverageCrops(keras.layers.Layer):
 
     Call it on [logits [N * K, C], images [N, ...]], as `NativeCrops` made crops of the images; it
     returns float32 [N, C].
+
+    Raises:
+        ValueError: where it is called on something else, or on rows that are not K for each image.
     """
 
     def __init__(self, **kwargs: Any):
@@ -107,13 +113,33 @@ class AverageCrops(keras.layers.Layer):
     def call(self, inputs):
         """Averages each N * K / N rows."""
         logits, images = inputs
+        _check_rows(logits.shape, images.shape)
         count = ops.shape(images)[0]
         crops = ops.shape(logits)[0] // largest(count, 1)
-        return ops.mean(ops.reshape(logits, (count, crops, logits.shape[-1])), axis=1)
+        logits = ops.reshape(ops.cast(logits, "float32"), (count, crops, logits.shape[-1]))
+        return ops.cast(ops.mean(logits, axis=1), self.compute_dtype)
+
+    def build(self, input_shape):
+        fits = isinstance(input_shape, list | tuple) and len(input_shape) == 2
+        if not fits or not isinstance(input_shape[0], list | tuple):
+            raise ValueError(f"it is called on [logits, images]; got the shapes {input_shape}")
+        self.input_spec = [keras.InputSpec(ndim=2), keras.InputSpec(min_ndim=1)]
+        self.built = True
 
     def compute_output_shape(self, input_shape):
         logits, images = input_shape
+        _check_rows(logits, images)
         return (images[0], logits[-1])
+
+
+def _check_rows(logits, images) -> None:
+    """Raises ValueError for shapes of logits and images of which each image has no K rows."""
+    rows, count = logits[0], images[0]
+    if len(logits) != 2 or (None not in (rows, count) and rows % max(count, 1)):
+        raise ValueError(
+            f"logits are [N * K, C], K rows for each of the N images [N, ...]; got the shapes "
+            f"{tuple(logits)} and {tuple(images)}"
+        )
 
 
 def _starts(side, count, size):
