@@ -157,6 +157,7 @@ ELSEWHERE = {
     "system/terminal": "test_text",
     "system/threads": "data/test_preparation",
     "training/checkpoint": "training/test_phases",
+    "training/crops": "training/test_fitting",
     "training/features": "training/test_fitting",
     "training/jax_devices": "end_to_end/test_jax",
     "training/multi_worker": "end_to_end/test_multi_worker",
