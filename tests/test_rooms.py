@@ -73,6 +73,8 @@ def test_another_arrow_is_seen(source, wrong):
 # Modules that are tested with those that use them, by the tests that do so.
 ELSEWHERE = {
     "errors": "test_text",
+    "config/start": "models/test_following",
+    "models/starts": "models/test_transfer",
     "benchmarks/command": "benchmarks/test_benchmark",
     "benchmarks/epoch": "benchmarks/test_benchmark",
     "benchmarks/growth": "benchmarks/test_benchmark",
@@ -157,7 +159,6 @@ ELSEWHERE = {
     "system/terminal": "test_text",
     "system/threads": "data/test_preparation",
     "training/checkpoint": "training/test_phases",
-    "training/crops": "training/test_fitting",
     "training/features": "training/test_fitting",
     "training/jax_devices": "end_to_end/test_jax",
     "training/multi_worker": "end_to_end/test_multi_worker",

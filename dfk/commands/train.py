@@ -7,6 +7,9 @@ Examples:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from dfk import config
 from dfk.text import printable
 
@@ -17,12 +20,22 @@ def main(arguments: list[str], doc: str | None = __doc__) -> int:
         print(f"{doc}\nFlags (also in files, --flagfile=FILE; the later one wins):")
         print(config.flags_help())
         return 0
-    experiments = config.parse(arguments)
+    experiments = config.parse(arguments, _follow)
     from dfk.system.messages import prepare_logging  # absl: --help does without
 
     prepare_logging()
     _train(experiments)
     return 0
+
+
+def _follow(*about: Any) -> Mapping[str, Any]:
+    """What weights say of other flags; asked where some are given, since it takes Keras."""
+    from dfk.system.messages import prepare_logging
+
+    prepare_logging()
+    from dfk import models
+
+    return models.follow(*about)
 
 
 def _train(experiments: list[config.Config]) -> None:

@@ -39,13 +39,14 @@ BOTH_MIXES = Needs(
     "--mixup_alpha and --cutmix_alpha",
 )
 GIVEN_WEIGHTS = Needs(
-    ("vgg16_weights",),
-    lambda c: c.options.vgg16_weights != "none",
-    "--vgg16_weights other than none",
+    ("weights", "vgg16_weights"),
+    lambda c: bool(c.starts_with),
+    "--weights (or --vgg16_weights) other than none",
 )
+NO_WEIGHTS = Needs(("weights",), lambda c: not c.start.weights, "an empty --weights")
 FIXED_FEATURES = Needs(
-    ("vgg16_weights", "head_epochs", "mixup_alpha", "cutmix_alpha"),
-    lambda c: c.options.has_fixed_part and not (c.input.mixup_alpha or c.input.cutmix_alpha),
-    "a part that stays fixed (VGG16's base needs --vgg16_weights and --head_epochs), and without "
+    ("weights", "vgg16_weights", "head_epochs", "mixup_alpha", "cutmix_alpha"),
+    lambda c: c.options.has_fixed_part(c) and not (c.input.mixup_alpha or c.input.cutmix_alpha),
+    "a part that stays fixed (all but rich need --weights and --head_epochs), and without "
     "--mixup_alpha and --cutmix_alpha",
 )

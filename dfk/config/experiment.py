@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from dfk.config import options
 from dfk.config.groups import Data, Fit, Input, Keras, Run
 from dfk.config.knobs import Knob, knob, knobs_in
-from dfk.config.options import OPTIONS, Network, Options
+from dfk.config.options import OPTIONS, VGG16, Network, Options
+from dfk.config.start import IMAGENET, NONE, Start, is_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,9 @@ class Config:
     """One experiment. The defaults are row 2 of the study, DeepFakeNet.
 
     A group that a kind of model does not have is there with its defaults.
+
+    Attributes:
+        followed: the knobs that nobody set, but the weights that it starts with.
     """
 
     TITLE: ClassVar[str] = "The model"
@@ -27,8 +31,10 @@ class Config:
     run: Run = dataclasses.field(default_factory=Run)
     keras: Keras = dataclasses.field(default_factory=Keras)
     input: Input = dataclasses.field(default_factory=Input)
+    start: Start = dataclasses.field(default_factory=Start)
     fit: Fit = dataclasses.field(default_factory=Fit)
     options: Options = dataclasses.field(default_factory=options.DeepFakeNet)
+    followed: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def run_dir(self) -> Path:
@@ -67,14 +73,29 @@ class Config:
         }
         return dataclasses.replace(config, **groups)
 
+    @property
+    def starts_with(self) -> str:
+        """The weights that it starts with: a run, a file or `imagenet`; "" for fresh ones."""
+        weights = self.value(self.weights_flag) if self.is_network else NONE
+        return "" if weights == NONE else weights
+
+    @property
+    def weights_flag(self) -> str:
+        """The flag of a network that says what it starts with."""
+        older = isinstance(self.options, VGG16) and not self.start.weights
+        return "vgg16_weights" if older else "weights"
+
     def sources(self) -> list[tuple[str, str]]:
         """The runs and files that it is made from: each flag with one of them."""
         teacher = [("teacher", self.fit.teacher)] if self.fit.teacher else []
-        return [*self.options.sources(), *teacher]
+        weights = [(self.weights_flag, self.starts_with)] * (self.starts_with not in ("", IMAGENET))
+        return [*self.options.sources(), *weights, *teacher]
 
     def with_runs(self, change: Callable[[str], str]) -> Config:
         """The same with other names of the runs that it is made from."""
         config = dataclasses.replace(self, options=self.options.with_runs(change))
+        if is_run(self.starts_with):
+            config = config.with_(**{self.weights_flag: change(self.starts_with)})
         return config.with_(teacher=change(self.fit.teacher)) if self.fit.teacher else config
 
     def value(self, name: str) -> Any:
@@ -110,7 +131,14 @@ class Config:
         raise TypeError(f"--model={self.model} has no knob {name!r}")
 
 
-_GROUPS: dict[str, type] = {"data": Data, "run": Run, "keras": Keras, "input": Input, "fit": Fit}
+_GROUPS: dict[str, type] = {
+    "data": Data,
+    "run": Run,
+    "keras": Keras,
+    "input": Input,
+    "start": Start,
+    "fit": Fit,
+}
 DEFAULTS = Config()
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable
-from pathlib import Path
 from typing import ClassVar, Self
 
-from dfk.config import conditions
-from dfk.config.knobs import LARGEST_RATE, MANY, each_is_named, knob
+from dfk.config import conditions, start
+from dfk.config.knobs import LARGEST_RATE, each_is_named, knob
 from dfk.config.values import Choice, FilePath, Number, Several
 from dfk.errors import UsageError
 
@@ -48,11 +47,36 @@ class Options:
 class Network(Options):
     """A network that is trained; a new one needs no more than this and its own knobs."""
 
-    GROUPS: ClassVar[tuple[str, ...]] = ("data", "run", "keras", "input", "fit")
+    GROUPS: ClassVar[tuple[str, ...]] = ("data", "run", "keras", "input", "start", "fit")
 
 
 @dataclasses.dataclass(frozen=True)
-class DeepFakeNet(Network):
+class FixedPart(Network):
+    """A network of which a part may stay fixed, which then answers features once."""
+
+    feature_draws: int = knob(
+        0,
+        "How often every image is augmented and cropped to compute its features from, before "
+        "training and beside the whole image; 0 does so in every epoch.",
+        Number(int, 0, 10_000),
+        needs=conditions.FIXED_FEATURES,
+    )
+
+    def has_fixed_part(self, config: Config) -> bool:
+        """Whether it does as the knobs are set: the base does while the head is trained."""
+        stays = config.start.head_epochs > 0 or not config.value("fine_tune_from")
+        return bool(config.starts_with) and stays
+
+    def check(self, config: Config) -> None:
+        if self.feature_draws and (config.input.data_service or config.fit.strategy != "none"):
+            raise UsageError(
+                "--feature_draws: not with --strategy or --data_service, which make every batch "
+                "anew"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class DeepFakeNet(FixedPart):
     """The study's CNN."""
 
     dropout: tuple[str, ...] = knob(
@@ -73,45 +97,15 @@ class DeepFakeNet(Network):
 
 
 @dataclasses.dataclass(frozen=True)
-class FixedPart(Network):
-    """A network of which a part may stay fixed, which then answers features once."""
-
-    feature_draws: int = knob(
-        0,
-        "How often every image is augmented and cropped to compute its features from, before "
-        "training and beside the whole image; 0 does so in every epoch.",
-        Number(int, 0, 10_000),
-        needs=conditions.FIXED_FEATURES,
-    )
-
-    @property
-    def has_fixed_part(self) -> bool:
-        """Whether it does as the knobs are set."""
-        return True
-
-    def check(self, config: Config) -> None:
-        if self.feature_draws and (config.input.data_service or config.fit.strategy != "none"):
-            raise UsageError(
-                "--feature_draws: not with --strategy or --data_service, which make every batch "
-                "anew"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
 class VGG16(FixedPart):
     """The study's second network."""
 
     vgg16_weights: str = knob(
-        "imagenet",
-        "The weights that VGG16 starts with: `imagenet`, `none` (with BatchNormalization), a run, "
-        "or a file.",
+        start.IMAGENET,
+        "The same as --weights, where that is not given: `imagenet`, `none` (with "
+        "BatchNormalization), a run, or a file.",
         FilePath(),
-    )
-    head_epochs: int = knob(
-        3,
-        "Epochs that train VGG16's head only, on a frozen base.",
-        Number(int, 0, MANY),
-        needs=conditions.GIVEN_WEIGHTS,
+        needs=conditions.NO_WEIGHTS,
     )
     fine_tune_from: str = knob(
         "block4",
@@ -120,32 +114,14 @@ class VGG16(FixedPart):
     )
     fine_tune_learning_rate: float = knob(
         1e-5,
-        "The learning rate after the epochs of the head.",
+        "The learning rate of VGG16 after the epochs of the head.",
         Number(float, 1e-12, LARGEST_RATE),
         needs=conditions.GIVEN_WEIGHTS,
     )
 
-    @property
-    def has_fixed_part(self) -> bool:
-        return self.vgg16_weights != "none" and self.head_epochs > 0
-
-    @property
-    def starts_from_run(self) -> bool:
-        """Whether `--vgg16_weights` names a run."""
-        return bool(self.sources()) and Path(self.vgg16_weights).suffix not in (".h5", ".keras")
-
-    def sources(self) -> list[tuple[str, str]]:
-        given = self.vgg16_weights not in ("imagenet", "none")
-        return [("vgg16_weights", self.vgg16_weights)] if given else []
-
-    def with_runs(self, change: Callable[[str], str]) -> Self:
-        if not self.starts_from_run:
-            return self
-        return dataclasses.replace(self, vgg16_weights=change(self.vgg16_weights))
-
 
 @dataclasses.dataclass(frozen=True)
-class ResidualNet(Network):
+class ResidualNet(FixedPart):
     """The residual network for images at their own size."""
 
     filters: tuple[str, ...] = knob(
@@ -164,6 +140,9 @@ class ResidualNet(Network):
 
 class RichNet(FixedPart):
     """Dense layers on counts of what the noise of an image does together."""
+
+    def has_fixed_part(self, config: Config) -> bool:
+        return True
 
 
 @dataclasses.dataclass(frozen=True)

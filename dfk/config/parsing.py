@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,29 @@ from dfk.config.options import OPTIONS, Network, Options
 from dfk.config.values import shown, write
 from dfk.errors import UsageError
 
+# What weights say of other knobs, by their names: of the names that weights may have, the first
+# that means something; the kind of model, "" where that is not given; the folder of runs; and the
+# experiments that come before.
+Follow = Callable[[Sequence[str], str, str, Sequence[Config]], Mapping[str, Any]]
+
 # Of a suite each flag file has its own.
 _ONE_EACH = ("experiment", "model", "members")
 
 
-def parse(arguments: Sequence[str]) -> list[Config]:
+def parse(arguments: Sequence[str], follow: Follow | None = None) -> list[Config]:
     """Reads command line arguments, flag files included: a Config per experiment.
 
     Each member of a suite is read as `--flagfile=MEMBER` followed by the flags that stand
     beside `--suite`, so that these win. `--seeds` makes one experiment several, in which an
-    ensemble combines the members, and a student or VGG16 has the run it builds on, of its own
-    seed.
+    ensemble combines the members, and whatever builds on a run has the one, of its own
+    seed. What is not given follows from `--weights`, as `follow` tells it, or has its default.
 
     Raises:
         UsageError: for an unknown flag, a value out of range, words that are no flag, a knob that
             has no effect on the model, or a flag that means one experiment beside a suite of
             several.
     """
-    return _experiments(arguments, beside={}, suites=())
+    return _experiments(arguments, {}, (), follow or (lambda *_: {}), [])
 
 
 def flags_help() -> str:
@@ -41,23 +47,29 @@ def flags_help() -> str:
 
 
 def _experiments(
-    arguments: Sequence[str], beside: Mapping[str, Given], suites: tuple[Path, ...]
+    arguments: Sequence[str],
+    beside: Mapping[str, Given],
+    suites: tuple[Path, ...],
+    follow: Follow,
+    earlier: Sequence[Config],
 ) -> list[Config]:
     """As `parse`.
 
     Args:
         beside: the flags beside the suite that the arguments are a member of.
         suites: the members that lead here, each within the one before.
+        earlier: the experiments of the members before.
     """
     given = {flag.name: flag for flag in flag_files.read(arguments)} | dict(beside)
     if "suite" in given:
-        return _members(given, beside, suites)
-    model = _value(given["model"]) if "model" in given else DEFAULTS.model
-    values = {name: _value(flag, model) for name, flag in given.items()}
+        return _members(given, beside, suites, follow)
+    followed = _followed(given, follow, earlier)
+    model = _value(given["model"]) if "model" in given else followed.get("model", DEFAULTS.model)
+    values = followed | {name: _value(flag, model) for name, flag in given.items()}
     has = knobs_of(model)
     config = DEFAULTS.with_(**{name: v for name, v in values.items() if name in has})
     name = config.run.experiment or flag_files.stem(arguments) or model
-    config = config.with_(experiment=name)
+    config = dataclasses.replace(config.with_(experiment=name), followed=tuple(followed))
     if config.run.seeds and "seed" in given and not _overruled("seed", ("seeds",), given):
         raise UsageError("--seed beside --seeds: one of them")
     seeds = dict.fromkeys(map(int, config.run.seeds))
@@ -72,6 +84,7 @@ def _members(
     given: Mapping[str, Given],
     beside: Mapping[str, Given],
     suites: tuple[Path, ...],
+    follow: Follow,
 ) -> list[Config]:
     """The experiments of a suite."""
     values = {name: _value(flag) for name, flag in given.items()}
@@ -94,7 +107,8 @@ def _members(
         path = flag_files.path_of(member, where)
         if path in suites:
             raise UsageError(f"{where}: this suite names itself")
-        configs += _experiments([f"--flagfile={member}"], shared, (*suites, path))
+        file = [f"--flagfile={member}"]
+        configs += _experiments(file, shared, (*suites, path), follow, configs)
     names = [config.run.experiment for config in configs]
     if len(set(names)) < len(names):
         raise UsageError(f"--suite: several experiments share a name: {', '.join(names)}")
@@ -104,6 +118,21 @@ def _members(
     return configs
 
 
+def _followed(
+    given: Mapping[str, Given], follow: Follow, earlier: Sequence[Config]
+) -> dict[str, Any]:
+    """What follows from the weights that are given, but for what is given itself."""
+    model = _value(given["model"]) if "model" in given else ""
+    if "weights" not in given or (model and not issubclass(OPTIONS[model], Network)):
+        return {}
+    weights = _value(given["weights"])
+    seeds = _value(given["seeds"]) if "seeds" in given else ()
+    names = [*(_of_seed(weights, int(seed)) for seed in seeds[:1]), weights]
+    folder = _value(given["output_dir"]) if "output_dir" in given else DEFAULTS.run.output_dir
+    followed = follow(names, model, folder, earlier)
+    return {name: value for name, value in followed.items() if name not in given}
+
+
 def _with_seed(config: Config, seed: int) -> Config:
     config = config.with_runs(lambda run: _of_seed(run, seed))
     return config.with_(experiment=seeded(config.run.experiment, seed), seed=seed, seeds=())
@@ -111,7 +140,7 @@ def _with_seed(config: Config, seed: int) -> Config:
 
 def _of_seed(run: str, seed: int) -> str:
     """The bare name of a run as that of the one with this seed; a path, or a file, stays."""
-    return run if "/" in run or run.endswith(".keras") else seeded(run, seed)
+    return run if "/" in run or run.endswith((".keras", ".h5")) else seeded(run, seed)
 
 
 def _value(flag: Given, model: str = "") -> Any:

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,6 +46,16 @@ def load(path: Path) -> keras.Model:
         model = _load(config, weights)
         _check_head(path, model)
         return model
+
+
+def configuration(path: Path) -> dict[str, Any]:
+    """What a `.keras` file says that its model is made of; nothing is made of it.
+
+    Raises:
+        Refused: if there is none, it is damaged, or names what no image classifier is made of.
+    """
+    with archives.opened(path, _ENTRIES) as archive:
+        return json.loads(keras_config.read(archives.read(archive, CONFIG)))
 
 
 def load_weights(model: keras.Model, path: str | Path) -> None:

@@ -25,7 +25,9 @@ from dfk.models.ensemble import (
     member_weights_of,
     members_of,
 )
-from dfk.models.kinds import BUILDERS, KINDS, Phase, build
+from dfk.models.following import follow
+from dfk.models.freezing import set_trainable_from
+from dfk.models.kinds import BUILDERS, KINDS, Phase, build, start_of
 from dfk.models.limits import (
     image_sizes,
     input_size,
@@ -43,7 +45,6 @@ from dfk.models.vgg import (
     check_trainable_from,
     check_weights,
     has_batch_norm,
-    set_trainable_from,
 )
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "crops_of",
     "cross_fit_ensemble",
     "fit_ensemble",
+    "follow",
     "has_batch_norm",
     "image_classifier",
     "image_sizes",
@@ -84,6 +86,7 @@ __all__ = [
     "set_trained_on",
     "smallest_image",
     "smallest_input",
+    "start_of",
     "training_bytes_per_pixel",
     "with_test_crop",
 ]

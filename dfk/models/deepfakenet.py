@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from dfk import layers
-from dfk.model_files import keras_files
+from dfk.models import starts, transfer
 from dfk.models.applications import Policy, application
 from dfk.models.classifier import InputShape
 from dfk.models.seeds import Seeds
 
 # Pixels a side; three poolings leave nothing of a smaller image.
 SMALLEST_IMAGE = 8
+
+_FILTERS, _DROPOUT = (32, 64, 128), (0.25, 0.3, 0.4)
 
 
 def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
@@ -27,9 +30,9 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
     classes: int = 5,
     classifier_activation: str | Callable | None = "softmax",
     class_names: Sequence[str] | None = None,
-    filters: Sequence[int] = (32, 64, 128),
-    dropout: Sequence[float] = (0.25, 0.3, 0.4),
-    input_range: tuple[float, float] = (0.0, 1.0),
+    filters: Sequence[int] | None = None,
+    dropout: Sequence[float] | None = None,
+    input_range: tuple[float, float] | None = None,
     temperature: float = 1.0,
     seed: int | None = None,
     dtype: Policy = None,
@@ -40,7 +43,9 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
     Args:
         include_top: whether the model has its head. Without, it answers features: the last block's
             map, [N, H // 8, W // 8, 128], or what `pooling` makes of it, float32 [N, 128].
-        weights: a `.weights.h5` file of this model, or None for fresh weights.
+        weights: a run's folder, a `.keras` file, the name of a model that comes with dfk, or a
+            `.weights.h5` file; None for fresh weights. Of an ensemble it is its first member of
+            this kind. The head is fresh where the classes are others.
         input_tensor: a Keras tensor [N, H, W, 3] that the model sees instead of an input of its
             own; what it was made of is the model's input then.
         input_shape: (height, width, 3) that images are resized to; (None, None, 3) for native.
@@ -49,9 +54,10 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
         classes: C, number of classes.
         classifier_activation: "softmax", or None for logits; heeded where there is a head.
         class_names: C names; "0", "1", ... without them.
-        filters: channels of each block's convolutions.
-        dropout: rate after each block.
-        input_range: what 0 and 255 are mapped to inside the model.
+        filters: channels of each block's convolutions. None, as of what follows: as the weights
+            have it, without them (32, 64, 128).
+        dropout: rate after each block; (0.25, 0.3, 0.4).
+        input_range: what 0 and 255 are mapped to inside the model; (0, 1).
         temperature: of the final softmax.
         seed: of weights and dropout; None draws one.
         dtype: the dtype policy of the convolutional part; None is Keras' own, as
@@ -63,9 +69,17 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
         probabilities, float32 [N, C].
 
     Raises:
+        UsageError: if the weights are not there, damaged, or another network's.
         ValueError: if `class_names` are not `classes` names, or a shape, a pooling or an activation
             is none that it has.
     """
+    start = starts.find(weights, shape_of, "deepfakenet")
+    filters, input_range = starts.settle(
+        start, filters=(filters, _FILTERS), input_range=(input_range, (0.0, 1.0))
+    )
+    if dropout is None:
+        dropout = start.shape.get("dropout", _DROPOUT) if start else _DROPOUT
+    class_names = starts.names(start, classes, class_names)
     seeds = Seeds(seed)
     model = application(
         lambda: _base(filters, dropout, input_range, seeds, dtype),
@@ -82,9 +96,21 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
         temperature=temperature,
         name=name,
     )
-    if weights is not None:
-        keras_files.load_weights(model, weights)
+    transfer.give(model, start, class_names)
     return model
+
+
+def shape_of(layers: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments that a network with these layers was built with; None of another kind."""
+    if "block1_dropout" not in layers or "rescale" not in layers:
+        return None
+    blocks = [i for i in range(1, 99) if f"block{i}_dropout" in layers]
+    scale, low = layers["rescale"]["scale"], layers["rescale"]["offset"]
+    return {
+        "filters": tuple(layers[f"block{i}_conv1"]["filters"] for i in blocks),
+        "dropout": tuple(layers[f"block{i}_dropout"]["rate"] for i in blocks),
+        "input_range": (low, round(low + 255 * scale, 6)),
+    }
 
 
 def _base(

@@ -18,19 +18,21 @@ without Keras:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 
 from dfk.config import Config
-from dfk.errors import UsageError
-from dfk.models import deepfakenet, forensic, locate, residual, rich, vgg
+from dfk.config.start import ALL, IMAGENET
+from dfk.models import deepfakenet, forensic, freezing, locate, residual, rich, starts, vgg
+from dfk.models.classifier import network_of
 from dfk.models.deepfakenet import DeepFakeNet
 from dfk.models.limits import smallest_image
 from dfk.models.residual import ResidualNet
 from dfk.models.rich import RichNet
+from dfk.models.starts import Start
 from dfk.models.vgg import VGG16
 
 
@@ -40,7 +42,7 @@ class Phase(NamedTuple):
     Attributes:
         until: the epoch that it ends with.
         learning_rate: at its start.
-        trainable_from: the first layer or block that trains, as `Kind.train_from` takes it; None
+        trainable_from: the first layer or block that trains, as `set_trainable_from` takes it; None
             where the network trains as it was built.
         is_fixed: whether all up to `Kind.last_fixed` stays as it is, and so can answer ahead.
     """
@@ -51,19 +53,30 @@ class Phase(NamedTuple):
     is_fixed: bool = False
 
 
-def _at_once(config: Config) -> list[Phase]:
-    return [Phase(config.fit.epochs, config.fit.learning_rate)]
+def _phases(config: Config) -> list[Phase]:
+    """With given weights it trains its head first, then the base from some layer on, too."""
+    fit, fixed = config.fit, bool(KINDS[config.model].last_fixed)
+    if not config.starts_with:
+        return [Phase(fit.epochs, fit.learning_rate)]
+    head = Phase(min(config.start.head_epochs, fit.epochs), fit.learning_rate, "", is_fixed=fixed)
+    start = config.value("fine_tune_from")
+    rate = config.value("fine_tune_learning_rate") or fit.learning_rate / 10
+    rest = Phase(fit.epochs, rate, start, is_fixed=fixed and not start)
+    # Either may have no epoch to train.
+    return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
 
 
 def _measured(config: Config) -> int:
     return smallest_image(build(config.with_(image_size=0), ("a", "b"), precision="float32"))
 
 
-def _nothing(config: Config, upcoming: Mapping[Path, str]) -> None:
-    """Nothing to refuse."""
+def _check_layer(config: Config) -> None:
+    if (layer := config.value("fine_tune_from")) not in ("", ALL):
+        network = network_of(build(config.with_(image_size=0), ("a", "b"), precision="float32"))
+        freezing.first([x.name for x in freezing.base_of(network)], layer)
 
 
-def _no_arguments(config: Config, pretrained: bool) -> dict[str, Any]:
+def _no_arguments(config: Config, start: Start | None) -> dict[str, Any]:
     return {}
 
 
@@ -72,39 +85,46 @@ class Kind(NamedTuple):
 
     Attributes:
         network: builds it, if it is a network; it takes what all of `KINDS` take. None for others.
-        arguments: those of `network` that only this kind has, of an experiment: without weights,
-            or with those that training starts with if it is to be `pretrained`.
+        arguments: those of `network` that only this kind has, of an experiment and what it starts
+            with.
+        shape: the knobs among them that weights are made for, and no others.
+        shape_of: knows a network of this kind by its layers, as `starts.Reader`; None: by its name.
+        find: what weights mean to it, as `starts.find` without a reader; None: nothing of its own.
+        check_layer: refuses a `--fine_tune_from` that is no layer of it.
         phases: the parts of its training, in their order; each has an epoch or more.
-        train_from: freezes the layers of a model below the one that is named.
         last_fixed: the last layer of the part that may stay fixed, [N, D]; "" for none. Its options
             are a `FixedPart`.
         least: pixels a side of the least image that it takes.
-        check: refuses what it starts with, before anything is begun; some of it may be upcoming: by
-            folder, the kinds of the runs that will be there.
         one_size: whether all images must have the same size.
         learns_size: whether it knows images best that are as large as those that it learned on.
     """
 
     network: Callable[..., keras.Model] | None = None
-    arguments: Callable[[Config, bool], dict[str, Any]] = _no_arguments
-    phases: Callable[[Config], list[Phase]] = _at_once
-    train_from: Callable[[keras.Model, str], None] | None = None
+    arguments: Callable[[Config, Start | None], dict[str, Any]] = _no_arguments
+    shape: tuple[str, ...] = ()
+    shape_of: starts.Reader | None = None
+    find: Callable[[str | Path], Start | None] | None = None
+    check_layer: Callable[[Config], None] = _check_layer
+    phases: Callable[[Config], list[Phase]] = _phases
     last_fixed: str = ""
     least: Callable[[Config], int] = _measured
-    check: Callable[[Config, Mapping[Path, str]], None] = _nothing
     one_size: bool = False
     learns_size: bool = False
 
 
-def _of_deepfakenet(config: Config, pretrained: bool) -> dict[str, Any]:
-    own = config.options
+def _of_deepfakenet(config: Config, start: Start | None) -> dict[str, Any]:
+    own, shape = config.options, start.shape if start else {}
+    dropout = tuple(map(float, own.dropout))
+    if len(shape.get("filters", dropout)) != len(dropout):  # Of a network that no flag builds
+        dropout = shape["dropout"]
     return {
-        "dropout": tuple(map(float, own.dropout)),
+        "filters": shape.get("filters"),
+        "dropout": dropout,
         "input_range": tuple(map(float, own.input_range)),
     }
 
 
-def _of_residual(config: Config, pretrained: bool) -> dict[str, Any]:
+def _of_residual(config: Config, start: Start | None) -> dict[str, Any]:
     own = config.options
     return {"filters": tuple(map(int, own.filters)), "high_pass": own.high_pass}
 
@@ -113,60 +133,56 @@ def _least_of_residual(config: Config) -> int:
     return residual.smallest_image(config.options.filters, config.options.high_pass)
 
 
-def _of_vgg16(config: Config, pretrained: bool) -> dict[str, Any]:
-    file = vgg.check_weights(_start_of_vgg16(config))
-    return {"weights": file if pretrained else None, "batch_norm": vgg.has_batch_norm(file)}
+def _of_rich(config: Config, start: Start | None) -> dict[str, Any]:
+    return {"units": start.shape.get("units") if start else None}
 
 
-def _start_of_vgg16(config: Config) -> str | Path:
-    weights = config.options.vgg16_weights
-    given = bool(config.options.sources())
-    return locate.named_path(weights, config.run.output_dir) if given else weights
+def _of_vgg16(config: Config, start: Start | None) -> dict[str, Any]:
+    shape = start.shape if start else {}
+    batch_norm = vgg.has_batch_norm(start.file if start else None)
+    return {"hidden": shape.get("hidden"), "batch_norm": shape.get("batch_norm", batch_norm)}
 
 
-def _check_vgg16(config: Config, upcoming: Mapping[Path, str]) -> None:
-    own = config.options
-    run = Path(own.vgg16_weights).parent
-    if (kind := upcoming.get(run, "vgg16")) != "vgg16":
-        raise UsageError(f"--vgg16_weights: {run} is a run of --model={kind}")
-    if run in upcoming:  # With BatchNormalization or without: with it, there are more layers.
-        vgg.check_trainable_from(own.fine_tune_from, batch_norm=True)
-    elif file := vgg.check_weights(_start_of_vgg16(config)):
-        batch_norm = vgg.has_batch_norm(file)
-        vgg.check_trainable_from(own.fine_tune_from, batch_norm=batch_norm)
-
-
-def _phases_of_vgg16(config: Config) -> list[Phase]:
-    """With given weights it trains its head first, then the base from some block on, too."""
-    own, fit = config.options, config.fit
-    if own.vgg16_weights == "none":
-        return _at_once(config)
-    head = Phase(min(own.head_epochs, fit.epochs), fit.learning_rate, "", is_fixed=True)
-    start = own.fine_tune_from
-    rest = Phase(fit.epochs, own.fine_tune_learning_rate, start, is_fixed=not start)
-    # Either may have no epoch to train.
-    return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
+def _check_layer_of_vgg16(config: Config) -> None:
+    batch_norm = _of_vgg16(config, start_of(config))["batch_norm"]
+    vgg.check_trainable_from(config.value("fine_tune_from"), batch_norm=batch_norm)
 
 
 def _phases_of_rich(config: Config) -> list[Phase]:
-    return [phase._replace(is_fixed=True) for phase in _at_once(config)]
+    return [phase._replace(is_fixed=True) for phase in _phases(config)]
 
 
 KINDS = {
-    "deepfakenet": Kind(DeepFakeNet, _of_deepfakenet, least=lambda _: deepfakenet.SMALLEST_IMAGE),
+    "deepfakenet": Kind(
+        DeepFakeNet,
+        _of_deepfakenet,
+        shape=("input_range",),
+        shape_of=deepfakenet.shape_of,
+        last_fixed="average",
+        least=lambda _: deepfakenet.SMALLEST_IMAGE,
+    ),
     "vgg16": Kind(
         VGG16,
         _of_vgg16,
-        phases=_phases_of_vgg16,
-        train_from=vgg.set_trainable_from,
+        shape_of=vgg.shape_of,
+        find=vgg.find,
+        check_layer=_check_layer_of_vgg16,
         last_fixed="average",
         least=lambda _: vgg.SMALLEST_IMAGE,
-        check=_check_vgg16,
         learns_size=True,
     ),
-    "residual": Kind(ResidualNet, _of_residual, least=_least_of_residual),
+    "residual": Kind(
+        ResidualNet,
+        _of_residual,
+        shape=("filters", "high_pass"),
+        shape_of=residual.shape_of,
+        last_fixed="average",
+        least=_least_of_residual,
+    ),
     "rich": Kind(
         RichNet,
+        _of_rich,
+        shape_of=rich.shape_of,
         phases=_phases_of_rich,
         last_fixed="features",
         least=lambda _: rich.SMALLEST_IMAGE,
@@ -190,15 +206,48 @@ def build(
 ) -> keras.Model:
     """Builds the network of `config`: images [N, H, W, 3] in 0..255 to probabilities [N, C].
 
-    It has the weights that training starts with if it is to be `pretrained`.
+    Its shape is that of the weights that training starts with, which it has if it is to be
+    `pretrained`.
+
+    Raises:
+        UsageError: if those are not there, damaged, or another network's.
     """
     kind = KINDS[config.model]
     side = config.input.image_size or None
+    start = start_of(config)
+    weights = {"weights": start.file} if pretrained and start else {}
     return kind.network(
         input_shape=(side, side, 3),
         classes=len(class_names),
         class_names=class_names,
         seed=config.run.seed,
         dtype=precision,
-        **kind.arguments(config, pretrained),
+        **kind.arguments(config, start),
+        **weights,
     )
+
+
+def start_of(config: Config) -> Start | None:
+    """What the network of `config` starts with; None for fresh weights.
+
+    Raises:
+        UsageError: if it is not there, damaged, or another network's.
+    """
+    weights = config.starts_with
+    if not weights:
+        return None
+    if weights != IMAGENET:
+        weights = locate.named_path(weights, config.run.output_dir)
+    kind = KINDS[config.model]
+    if kind.find:
+        return kind.find(weights)
+    return starts.find(weights, kind.shape_of or (lambda layers: {}), config.model)
+
+
+def kind_of(network: starts.Network) -> str:
+    """Which of `KINDS` a network in a file is; "" for none of them."""
+    for name, kind in KINDS.items():
+        if kind.shape_of and kind.shape_of(network.layers) is not None:
+            return name
+    *_, name = network.name.rpartition("_")  # A member's is its number, and its own
+    return name if name in BUILDERS else ""

@@ -7,16 +7,19 @@ and pooling by the mean, which aliases less than a stride.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from dfk import layers
-from dfk.model_files import keras_files
+from dfk.models import starts, transfer
 from dfk.models.applications import Policy, application
 from dfk.models.classifier import InputShape
 from dfk.models.seeds import Seeds
+
+_FILTERS = (32, 64, 128, 256)
 
 
 def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
@@ -29,8 +32,8 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
     classes: int = 5,
     classifier_activation: str | Callable | None = "softmax",
     class_names: Sequence[str] | None = None,
-    filters: Sequence[int] = (32, 64, 128, 256),
-    high_pass: bool = False,
+    filters: Sequence[int] | None = None,
+    high_pass: bool | None = None,
     dropout: float = 0.2,
     temperature: float = 1.0,
     seed: int | None = None,
@@ -42,7 +45,9 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
     Args:
         include_top: whether the model has its head. Without, it answers features: the last block's
             map, [N, H // 8, W // 8, 256], or what `pooling` makes of it, float32 [N, 256].
-        weights: a `.weights.h5` file of this model, or None for fresh weights.
+        weights: a run's folder, a `.keras` file, the name of a model that comes with dfk, or a
+            `.weights.h5` file; None for fresh weights. Of an ensemble it is its first member of
+            this kind. The head is fresh where the classes are others.
         input_tensor: a Keras tensor [N, H, W, 3] that the model sees instead of an input of its
             own; what it was made of is the model's input then.
         input_shape: (height, width, 3) that images are resized to; None, as (None, None, 3), leaves
@@ -51,8 +56,10 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
         classes: C, number of classes.
         classifier_activation: "softmax", or None for logits; heeded where there is a head.
         class_names: C names; "0", "1", ... without them.
-        filters: channels of each block; the default has 1.2 million parameters.
-        high_pass: let the stem see `dfk.layers.HighPass` of the image beside its colours.
+        filters: channels of each block; None is what the weights have, without them (32, 64, 128,
+            256), which has 1.2 million parameters.
+        high_pass: let the stem see `dfk.layers.HighPass` of the image beside its colours. None: as
+            the weights have it, without them False.
         dropout: rate before the last layer.
         temperature: of the final softmax.
         seed: of weights and dropout; None draws one.
@@ -65,9 +72,15 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
         float32 [N, C]; H and W from 8, each block beyond four doubles it.
 
     Raises:
+        UsageError: if the weights are not there, damaged, or another network's.
         ValueError: if `class_names` are not `classes` names, or a shape, a pooling or an activation
             is none that it has.
     """
+    start = starts.find(weights, shape_of, "residual")
+    filters, high_pass = starts.settle(
+        start, filters=(filters, _FILTERS), high_pass=(high_pass, False)
+    )
+    class_names = starts.names(start, classes, class_names)
     seeds = Seeds(seed)
     model = application(
         lambda: _base(filters, high_pass, seeds, dtype),
@@ -84,9 +97,16 @@ def ResidualNet(  # noqa: N802 -- named as keras.applications names its models
         temperature=temperature,
         name=name,
     )
-    if weights is not None:
-        keras_files.load_weights(model, weights)
+    transfer.give(model, start, class_names)
     return model
+
+
+def shape_of(layers: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments that fix the weights of a network with these layers; None of another kind."""
+    if "stem" not in layers or "block1_conv1" not in layers:
+        return None
+    blocks = [layers[f"block{i}_conv1"] for i in range(1, 99) if f"block{i}_conv1" in layers]
+    return {"filters": tuple(x["filters"] for x in blocks), "high_pass": "high_pass" in layers}
 
 
 def smallest_image(filters: Sequence[int], high_pass: bool) -> int:

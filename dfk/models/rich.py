@@ -7,19 +7,22 @@ learn in a minute or two of a CPU what a convolutional network takes an hour for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from dfk import layers
-from dfk.model_files import keras_files
+from dfk.models import starts, transfer
 from dfk.models.applications import Policy, application
 from dfk.models.classifier import InputShape
 from dfk.models.seeds import Seeds
 
 # Pixels a side, for what is counted.
 SMALLEST_IMAGE = max(layers.NoiseStatistics.SMALLEST_IMAGE, layers.RichFeatures.SMALLEST_IMAGE)
+
+_UNITS = (192, 192)
 
 
 def RichNet(  # noqa: N802 -- named as keras.applications names its models
@@ -32,7 +35,7 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
     classes: int = 5,
     classifier_activation: str | Callable | None = "softmax",
     class_names: Sequence[str] | None = None,
-    units: Sequence[int] = (192, 192),
+    units: Sequence[int] | None = None,
     dropout: float = 0.5,
     temperature: float = 1.0,
     seed: int | None = None,
@@ -47,7 +50,9 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
     Args:
         include_top: whether the model has its head. Without, it answers features: of the
             last dense layer, [N, 192].
-        weights: a `.weights.h5` file of this model, or None for fresh weights.
+        weights: a run's folder, a `.keras` file, the name of a model that comes with dfk, or a
+            `.weights.h5` file; None for fresh weights. Of an ensemble it is its first member of
+            this kind. The head is fresh where the classes are others.
         input_tensor: a Keras tensor [N, H, W, 3] that the model sees instead of an input of its
             own; what it was made of is the model's input then.
         input_shape: (height, width, 3) that images are resized to; None, as (None, None, 3), leaves
@@ -56,7 +61,8 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
         classes: C, number of classes.
         classifier_activation: "softmax", or None for logits; heeded where there is a head.
         class_names: C names; "0", "1", ... without them.
-        units: of each dense layer; the default has 2.4 million parameters.
+        units: of each dense layer; None is what the weights have, without them (192, 192), which
+            has 2.4 million parameters.
         dropout: rate after each dense layer; of the features .4 times as many are dropped.
         temperature: of the final softmax.
         seed: of weights and dropout; None draws one.
@@ -69,9 +75,13 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
         calibrated probabilities, float32 [N, C].
 
     Raises:
+        UsageError: if the weights are not there, damaged, or another network's.
         ValueError: if `class_names` are not `classes` names, or a shape, a pooling or an activation
             is none that it has.
     """
+    start = starts.find(weights, shape_of, "rich")
+    (units,) = starts.settle(start, units=(units, _UNITS))
+    class_names = starts.names(start, classes, class_names)
     seeds = Seeds(seed)
     model = application(
         lambda: _base(units, dropout, seeds, dtype),
@@ -88,9 +98,16 @@ def RichNet(  # noqa: N802 -- named as keras.applications names its models
         temperature=temperature,
         name=name,
     )
-    if weights is not None:
-        keras_files.load_weights(model, weights)
+    transfer.give(model, start, class_names)
     return model
+
+
+def shape_of(layers: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments that fix the weights of a network with these layers; None of another kind."""
+    if "rich" not in layers or "features" not in layers:
+        return None
+    dense = [layers[f"dense{i}"] for i in range(1, 99) if f"dense{i}" in layers]
+    return {"units": tuple(layer["units"] for layer in dense)}
 
 
 def _base(units: Sequence[int], dropout: float, seeds: Seeds, dtype: Policy) -> keras.Model:

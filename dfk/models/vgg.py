@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -16,9 +17,11 @@ from dfk import layers
 from dfk.errors import UsageError
 from dfk.model_files import hdf5, keras_files
 from dfk.model_files.refused import Refused, reason
+from dfk.models import freezing, locate, starts, transfer
 from dfk.models.applications import Policy, application
 from dfk.models.classifier import InputShape, network_of
 from dfk.models.seeds import Seeds
+from dfk.models.starts import Start
 from dfk.system.terminal import raw
 
 # What keras.applications downloads, into the same cached file. It names neither publicly.
@@ -52,7 +55,7 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
     classes: int = 5,
     classifier_activation: str | Callable | None = "softmax",
     class_names: Sequence[str] | None = None,
-    hidden: int = 256,
+    hidden: int | None = None,
     dropout: float = 0.5,
     batch_norm: bool | None = None,
     temperature: float = 1.0,
@@ -72,9 +75,10 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
     Args:
         include_top: whether the model has its head. Without, it answers features: `block5_pool`,
             [N, H // 32, W // 32, 512], or what `pooling` makes of it, float32 [N, 512].
-        weights: "imagenet"; None or "none" for fresh weights; or a file: Keras' no-top `.h5`,
-            a `.weights.h5` of `keras.applications.VGG16(include_top=False)`, or a
-            `.weights.h5` or `.keras` of this whole model.
+        weights: "imagenet"; None or "none" for fresh weights; a run's folder, a `.keras` file or
+            the name of a model that comes with dfk; Keras' no-top `.h5`, a `.weights.h5` of
+            `keras.applications.VGG16(include_top=False)` or of this whole model. Of an ensemble it
+            is its first member of this kind. The head is fresh where the classes are others.
         input_tensor: a Keras tensor [N, H, W, 3] that the model sees instead of an input of its
             own; what it was made of is the model's input then.
         input_shape: (height, width, 3) that images are resized to; (None, None, 3) for native.
@@ -84,7 +88,7 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
         classes: C, number of classes.
         classifier_activation: "softmax", or None for logits; heeded where there is a head.
         class_names: C names; "0", "1", ... without them.
-        hidden: width of the head's hidden layer.
+        hidden: width of the head's hidden layer; None is what the weights have, without them 256.
         dropout: rate before the logits.
         batch_norm: whether convolutions are followed by BatchNormalization. None: what the
             weights have, and for fresh weights True. Say it where weights are set later.
@@ -99,13 +103,14 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
         probabilities, float32 [N, C].
 
     Raises:
-        WeightsError: if the weights cannot be downloaded, found, read, or do not fit.
+        UsageError: if the weights cannot be downloaded, found, read, or do not fit.
         ValueError: if `class_names` are not `classes` names, or a shape, a pooling or an activation
             is none that it has.
     """
-    path = check_weights(weights)
-    if batch_norm is None:
-        batch_norm = has_batch_norm(path)
+    start = find(weights)
+    has = has_batch_norm(start.file if start else None)
+    hidden, batch_norm = starts.settle(start, hidden=(hidden, 256), batch_norm=(batch_norm, has))
+    class_names = starts.names(start, classes, class_names)
     seeds = Seeds(seed)
     model = application(
         lambda: _base(batch_norm, seeds, dtype),
@@ -122,9 +127,29 @@ def VGG16(  # noqa: N802 -- named as keras.applications names its models
         temperature=temperature,
         name=name,
     )
-    if path is not None:
-        _load(path, model)
+    if start and not start.network and not _holds(start.file, "layers/functional"):
+        _load(start.file, model)
+    else:
+        transfer.give(model, start, class_names)
     return model
+
+
+def find(weights: str | Path | None) -> Start | None:
+    """What a VGG16 with these weights starts with, as `check_weights` finds them."""
+    path = check_weights(weights)
+    if path is None:
+        return None
+    networks = starts.networks_in(path) if path.suffix == ".keras" else []
+    shapes = [(network, shape_of(network.layers)) for network in networks]
+    found = next(((shape, network) for network, shape in shapes if shape), ({}, None))
+    return Start(path, *found)
+
+
+def shape_of(layers: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments that fix the weights of a network with these layers; None of another kind."""
+    if "block5_conv3" not in layers or "hidden" not in layers:
+        return None
+    return {"hidden": layers["hidden"]["units"], "batch_norm": "block1_conv1_bn" in layers}
 
 
 def check_weights(weights: str | Path | None) -> Path | None:
@@ -145,6 +170,8 @@ def check_weights(weights: str | Path | None) -> Path | None:
     if weights == "imagenet":
         return _download()
     path = Path(weights)
+    if path.is_dir() or locate.is_shipped(str(weights)):
+        path = locate.find_keras(weights, starts.WHY)
     if not path.exists():
         raise _error(weights, "there is no such file")
     kind = "a .keras" if path.suffix == ".keras" else "an .h5"
@@ -165,43 +192,13 @@ def has_batch_norm(path: Path | None) -> bool:
     return path is None or _holds(path, "layers/functional/layers/batch_normalization")
 
 
-def set_trainable_from(model: keras.Model, layer: str | None) -> None:
-    """Freezes the convolutions below a layer; the head always trains.
-
-    A frozen BatchNormalization keeps its statistics and normalises by them. Compile after.
-
-    Args:
-        model: of `VGG16`.
-        layer: the first block ("block4") or layer ("block4_conv2") that trains: "block1"
-            trains everything, None or "" the head alone.
-
-    Raises:
-        UsageError: if the model has no such block or layer.
-    """
-    base = [x for x in network_of(model).layers if x.name.startswith("block")]
-    first = _first([x.name for x in base], layer) if layer else len(base)
-    for i, x in enumerate(base):
-        x.trainable = i >= first
-
-
 def check_trainable_from(layer: str, *, batch_norm: bool) -> None:
     """Says whether a VGG16 has the block or layer that `set_trainable_from` is to be given.
 
     Raises:
         UsageError: if not.
     """
-    if layer:
-        _first(_names(batch_norm), layer)
-
-
-def _first(names: Sequence[str], layer: str) -> int:
-    """Which of the names is the first of a block, or of a layer with what follows it."""
-    starts = [i for i, name in enumerate(names) if f"{name}_".startswith(f"{layer}_")]
-    if not starts:
-        raise UsageError(
-            f"VGG16 has no block or layer {layer!r}; it has block1-5: {', '.join(names)}"
-        )
-    return starts[0]
+    freezing.first(_names(batch_norm), layer, "VGG16", "block1-5: ")
 
 
 def _names(batch_norm: bool) -> list[str]:
@@ -277,12 +274,12 @@ def _download() -> Path:
 
 
 def _load(path: Path, model: keras.Model) -> None:
-    """Loads a file of the whole model into it, any other into its base."""
+    """Loads a file of Keras' own VGG16 into the base."""
     network = network_of(model)
     base = keras.Model(network.input, network.get_layer("block5_pool").output)
     with keras_files.weights(path) as file:
         try:
-            (model if _holds(path, "layers/functional") else base).load_weights(file)
+            base.load_weights(file)
         except hdf5.DAMAGED as error:
             raise _error(path, f"the file does not fit ({reason(error)})") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 import re
@@ -44,7 +45,7 @@ _OLD_TEMPORARY = re.compile(
 )
 
 # Flags that name one other run; --members names several.
-_FROM_RUNS = ("--teacher", "--vgg16_weights")
+_FROM_RUNS = ("--teacher", "--weights", "--vgg16_weights")
 
 _PACKAGES = ("tensorflow", "jax", "keras", "keras-cv", "scikit-learn", "numpy", "pillow")
 
@@ -235,8 +236,14 @@ def tidy(folder: Path) -> None:
 def _check_environment(work: Path, config: Config, environment: dict[str, Any]) -> None:
     if not (work / ENVIRONMENT).is_file():
         return
-    before = records.read(work / ENVIRONMENT, records.ENVIRONMENT)["data"]["fingerprint"]
-    if before != environment["data"]["fingerprint"]:
+    before = records.read(work / ENVIRONMENT, records.ENVIRONMENT)
+    weights = [known.get("weights", {}).get("sha256") for known in (before, environment)]
+    if None not in weights and weights[0] != weights[1]:
+        raise UsageError(
+            f"the weights in {environment['weights']['file']} have changed since {work} was "
+            "started; --overwrite starts it anew"
+        )
+    if before["data"]["fingerprint"] != environment["data"]["fingerprint"]:
         raise UsageError(
             f"the images in {config.data.data_dir} have changed since {work} was started; "
             "--overwrite starts it anew"
@@ -330,8 +337,13 @@ def _foreign(run_dir: Path) -> Iterator[Path]:
             yield path
 
 
-def environment(data: dict[str, Any]) -> dict[str, Any]:
-    """Versions, hardware and code that a run is made with, beside what `data` says of images."""
+def environment(data: dict[str, Any], weights: Path | None = None) -> dict[str, Any]:
+    """Versions, hardware and code that a run is made with, beside what `data` says of images.
+
+    Args:
+        data: what is said of them.
+        weights: the file that a network starts with.
+    """
     import keras
 
     return {
@@ -345,7 +357,13 @@ def environment(data: dict[str, Any]) -> dict[str, Any]:
         "gpus": hardware.gpus(),
         "git_commit": _git_commit(),
         "data": data,
+        **({"weights": {"file": str(weights), "sha256": _sha256(weights)}} if weights else {}),
     }
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _other_flags(work: Path, config: Config) -> str:

@@ -61,9 +61,8 @@ class Checkpoint(keras.callbacks.Callback):
         if self._arrays is None:
             return
         self.restore(self.model)
-        if self._arrays["optimizer"]:  # Empty where a phase begins
-            assign(self.model.optimizer.variables, self._arrays["optimizer"])
-            self._early_stopping.best_weights = self._arrays["best"]
+        assign(self.model.optimizer.variables, self._arrays["optimizer"])
+        self._early_stopping.best_weights = self._arrays["best"]
         for callback, state in self.saved.callbacks.items():
             for name, value in state.items():
                 setattr(self._policies[callback], name, value)
@@ -106,9 +105,8 @@ class Checkpoint(keras.callbacks.Callback):
         if self._arrays is None:
             return
         self._of("model", network.variables)
-        if self._arrays["optimizer"]:  # Empty where a phase begins
-            self._of("optimizer", optimizer.variables)
-            self._of("best", network.weights)
+        self._of("optimizer", optimizer.variables)
+        self._of("best", network.weights)
 
     def _of(self, group: str, variables: Sequence[keras.Variable]) -> list[np.ndarray]:
         """The saved arrays of these variables."""
@@ -116,6 +114,12 @@ class Checkpoint(keras.callbacks.Callback):
         if [array.shape for array in arrays] != [tuple(x.shape) for x in variables]:
             raise UsageError(f"{self._path} is of another network; --overwrite starts the run anew")
         return arrays
+
+    def begin_phase(self, network: keras.Model) -> None:
+        """Gives `network` what the phase before has ended with, unless this one has begun."""
+        if self._arrays is not None and not self._arrays["optimizer"]:
+            self.restore(network)
+            self._arrays = None
 
     def restore(self, network: keras.Model) -> None:
         """Gives `network` the variables that were saved last."""

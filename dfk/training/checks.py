@@ -8,13 +8,16 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from absl import logging
+
 from dfk import models, runs
-from dfk.config import OPTIONS, Config, display_names, weight_per_class
+from dfk.config import Config, display_names, weight_per_class
 from dfk.config.options import SVM, Ensemble
 from dfk.data import augment, catalog, class_names, excluded_class, service
 from dfk.data.catalog import Catalog, Split
 from dfk.data.embedded import data_folder
 from dfk.errors import UsageError
+from dfk.models import following
 from dfk.system import backend, hardware
 from dfk.text import valid
 from dfk.training import jax_devices, phases, sources, strategy
@@ -39,13 +42,15 @@ def check(configs: Sequence[Config]) -> list[Config]:
         strategy.prepare(config)
     folders = {config.run_dir for config in configs}
     resolved = [_resolved(config, folders) for config in configs]
-    upcoming: dict[Path, str] = {}
+    upcoming: dict[Path, Config] = {}
     for config in resolved:
         check_folder(config)
         _check_source_is_another(config)
         if not (config.run.resume and runs.finished(runs.working_folder(config))):
             _check_one(config, upcoming)
-        upcoming[config.run_dir] = config.model
+            if told := following.told(config):
+                logging.info("%s", told)
+        upcoming[config.run_dir] = config
     return resolved
 
 
@@ -98,7 +103,7 @@ def _resolved(config: Config, upcoming: Collection[Path]) -> Config:
     return config
 
 
-def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
+def _check_one(config: Config, upcoming: Mapping[Path, Config]) -> None:
     augment.parse(config.input.augment)
     if config.is_network:
         jax_devices.check(config.keras.batch_size)
@@ -112,7 +117,7 @@ def _check_one(config: Config, upcoming: Mapping[Path, str]) -> None:
         service.check(config.input.data_service)
     if config.data.exclude_class:
         excluded_class.check(read_data(config), config.data.exclude_class)
-    models.KINDS[config.model].check(config, upcoming)
+    following.check(config, upcoming)
     if isinstance(config.options, Ensemble):
         _check_members(config, upcoming)
     if config.fit.teacher:
@@ -147,7 +152,7 @@ def _check_source_is_another(config: Config) -> None:
             raise UsageError(f"--{flag}: {source} is what this run makes; name another run")
 
 
-def _check_members(config: Config, upcoming: Mapping[Path, str]) -> None:
+def _check_members(config: Config, upcoming: Mapping[Path, Config]) -> None:
     """Checks the members as far as they are there; of others, what kind they will be."""
     members = config.options.members
     there = [sources.load(config, x) for x in members if Path(x) not in upcoming]
@@ -157,7 +162,7 @@ def _check_members(config: Config, upcoming: Mapping[Path, str]) -> None:
         _refuse_svm(member, upcoming)
 
 
-def _check_teacher(config: Config, upcoming: Mapping[Path, str]) -> None:
+def _check_teacher(config: Config, upcoming: Mapping[Path, Config]) -> None:
     if config.fit.strategy == strategy.MULTI_WORKER:
         raise UsageError("--teacher: not with --strategy=multi_worker, whose loop has no teacher")
     _refuse_svm(config.fit.teacher, upcoming)
@@ -165,9 +170,9 @@ def _check_teacher(config: Config, upcoming: Mapping[Path, str]) -> None:
         sources.teacher(config)
 
 
-def _refuse_svm(name: str, upcoming: Mapping[Path, str]) -> None:
-    kind = upcoming.get(Path(name))
-    if kind and issubclass(OPTIONS[kind], SVM):
+def _refuse_svm(name: str, upcoming: Mapping[Path, Config]) -> None:
+    run = upcoming.get(Path(name))
+    if run and isinstance(run.options, SVM):
         raise UsageError(f"{name} is an SVM; {models.KERAS_ONLY}")
 
 

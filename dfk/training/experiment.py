@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from dfk import runs
+from dfk import models, runs
 from dfk.config import Config
 from dfk.data import excluded_class, images, splits
 from dfk.data.catalog import Catalog
@@ -55,7 +55,8 @@ def _work(config: Config) -> dict[str, Any]:
     else:
         data = load_data(config)
         checks.check_data(config, data)
-        environment = runs.environment(_describe(config, data))
+        start = models.start_of(config)
+        environment = runs.environment(_describe(config, data), start.file if start else None)
         with images.unchanged(data), runs.prepared(config, environment) as folder:
             result = _report(config, data, fitting.fit(config, data), folder)
     # After the metrics: they stand, whatever becomes of this; and --resume makes up for it.

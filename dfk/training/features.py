@@ -19,10 +19,10 @@ from dfk.data import augment
 from dfk.data.catalog import Catalog, Split
 from dfk.data.pipeline import make_dataset
 from dfk.errors import UsageError
-from dfk.layers import Frozen, NativeCrops, Resizing
+from dfk.layers import Frozen, Resizing
 from dfk.system import hardware
 from dfk.system.progress import Bar
-from dfk.training import crops, strategy
+from dfk.training import strategy
 from dfk.training.scoring import predict
 
 _SPLITS = ("train", "holdout")
@@ -75,40 +75,32 @@ def of_images(
 ) -> tuple[Config, Catalog]:
     """Runs what is fixed of a model of `config` over train and holdout, and the teacher.
 
-    They are seen as the model is tested on them: of a large image each of its native crops.
-
     Returns:
-        The catalog with features float32 [1, 1, D + answers] in place of images and crops, beside
-        those of `feature_draws` draws of each image of train, and the settings that feed them to
-        `head_of`: no resizing, and nothing more to draw. What the teacher answers to the image as
-        it was drawn stands behind its features.
+        The catalog with features float32 [1, 1, D + answers] in place of images, those of train
+        `1 + feature_draws` times, and the settings that feed them to `head_of`:
+        no resizing, and nothing more to draw. What the teacher answers to the image as it was
+        drawn stands behind its features.
 
     Raises:
         UsageError: if they would not fit into memory, or the images the crop.
     """
     network = models.network_of(model)
-    side = crops.tested_side(config, data)
-    _check_features_fit(config, data, side, _last_fixed(config, network).output.shape[-1])
+    _check_features_fit(config, data, _last_fixed(config, network).output.shape[-1])
     logging.info("Computing the features that the layers before them answer, once for all epochs.")
     images = x = keras.Input((None, None, 3), name="images")
     for layer in model.layers:
         if isinstance(layer, Resizing):
             x = layer(x)
-    if side:
-        x = NativeCrops(side)(x)
     base = _fixed(config, network, teacher)
     extractor = keras.Model(images, base(x))
     # Ahead of the others, since these may be refused.
     drawn = [_drawn(config, data, base)] if config.options.feature_draws else []
     splits = {}
     for name in _SPLITS:
-        split, bar = data.splits[name], f"features of {name}"
-        rows = crops.numbers(split, side)
-        features = predict(
-            extractor, split, batch_size=config.keras.batch_size, progress=bar, rows=rows
-        )
-        each = dataclasses.replace(split, images=None).take(np.repeat(np.arange(len(split)), rows))
-        splits[name] = dataclasses.replace(each, images=_as_images(features))
+        split = data.splits[name]
+        bar = f"features of {name}"
+        features = predict(extractor, split, batch_size=config.keras.batch_size, progress=bar)
+        splits[name] = dataclasses.replace(split, images=_as_images(features))
     splits["train"] = _joined(splits["train"], *drawn)
     plain = config.with_(image_size=0, augment=(), train_crop=0)
     return plain, dataclasses.replace(data, splits=splits)
@@ -127,14 +119,14 @@ def _as_images(features: np.ndarray) -> list[np.ndarray]:
     return list(features[:, None, None])
 
 
-def _check_features_fit(config: Config, data: Catalog, side: int, width: int) -> None:
-    images = config.options.feature_draws * len(data.splits["train"])
-    images += sum(crops.numbers(data.splits[name], side).sum() for name in _SPLITS)
+def _check_features_fit(config: Config, data: Catalog, width: int) -> None:
+    draws = 1 + config.options.feature_draws
+    images = len(data.splits["train"]) * draws + len(data.splits["holdout"])
     needed, there = 4 * images * width, hardware.available_bytes()
     if needed > there / 2:
         raise UsageError(
-            f"the features of {images} images and crops need {needed / 2**30:.0f} GiB; available "
-            f"are {there / 2**30:.0f} GiB. Fewer --feature_draws or images (--limit) need less."
+            f"the features of {images} images need {needed / 2**30:.0f} GiB; available are "
+            f"{there / 2**30:.0f} GiB. Fewer --feature_draws or images (--limit) need less."
         )
 
 

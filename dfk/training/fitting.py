@@ -25,8 +25,11 @@ from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.conformal import Thresholds
 from dfk.system import files
 from dfk.system.progress import Bar
-from dfk.training import crops, jax_devices, phases, sources, strategy
+from dfk.training import jax_devices, phases, sources, strategy
 from dfk.training.scoring import predict
+
+# Pixels a side of the crops that a network is tested on: if it learned on smaller ones, and of any.
+_TESTED, _LARGEST_CROP = 256, 1024
 
 
 class Fitted(NamedTuple):
@@ -113,12 +116,25 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
 
 def _test_crop(config: Config, data: Catalog) -> int:
     """The side of the crops that larger images are tested on; it is said where some are larger."""
-    side = crops.tested_side(config, data)
+    side = config.input.test_crop or _trained_side(config, data.splits["train"])
     memory = Memory(crops=((0, side),))
     shapes = [shape for split in data.splits.values() for shape in split.shapes]
     if larger := sum(memory.is_cut(*shape) for shape in shapes):
         logging.info("%s --test_crop chooses their side.", told(larger, [side]))
     return side
+
+
+def _trained_side(config: Config, train: Split) -> int:
+    """The largest side of what a network of `config` sees in training, but for two things.
+
+    One that minds no size is tested on more than the crops that it learned on, where images have
+    more; and no crop has more than `_LARGEST_CROP` pixels a side.
+    """
+    largest = max(map(max, train.shapes))
+    side = config.input.train_crop or largest
+    if not models.KINDS[config.model].learns_size:
+        side = max(side, min(largest, _TESTED))
+    return min(side, _LARGEST_CROP)
 
 
 def _fitted(config: Config, model: keras.Model, **more: Any) -> Fitted:

@@ -81,7 +81,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
     teacher = sources.teacher(config)
     if not all(_is_ahead(config, phase) for phase in _phases(config)):
         _check_batch_fits(config, data.splits["train"], network)
-    first_epoch = 0
+    first_epoch, answered = 0, None
     strategy.wait_for_all()  # The chief has made the folder that the others look into.
     folder = runs.working_folder(config)
     for number, phase in enumerate(_phases(config)):
@@ -96,15 +96,19 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
         if checkpoint.saved.phase > number:
             checkpoint.restore(network)
             continue
+        checkpoint.begin_phase(network)
         if phase.trainable_from is not None:
-            models.KINDS[config.model].train_from(model, phase.trainable_from)
+            models.set_trainable_from(model, phase.trainable_from)
         ahead = _is_ahead(config, phase)
         fitted = _with_teacher(config, model, teacher, ahead=ahead)
         if checkpoint.saved.stopped or checkpoint.saved.epochs >= phase.until:
             checkpoint.restore_best(fitted)
         else:
-            seen = features.of_images(config, data, model, teacher) if ahead else (config, data)
-            _fit_phase(*seen, fitted, phase, policies, checkpoint)
+            if ahead:  # They stay the same until a phase trains what is fixed in this one.
+                answered = answered or features.of_images(config, data, model, teacher)
+            else:
+                answered = None
+            _fit_phase(*(answered or (config, data)), fitted, phase, policies, checkpoint)
         checkpoint.end_phase(network)
         strategy.wait_for_all()  # The next phase reads what the chief has written.
     return checkpoint.saved

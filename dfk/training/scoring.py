@@ -15,21 +15,12 @@ from dfk.training import jax_devices
 
 
 def predict(
-    model: keras.Model,
-    split: Split,
-    *,
-    batch_size: int,
-    progress: str = "scoring",
-    rows: np.ndarray | None = None,
+    model: keras.Model, split: Split, *, batch_size: int, progress: str = "scoring"
 ) -> np.ndarray:
     """Runs a model over a split at the images' own sizes; returns what it answers, [N, C].
 
     Images of one size share batches, as far as memory goes, the last one as small as it is. The
     model itself resizes, as it does in serving. A bar named `progress` shows how far it is.
-
-    Args:
-        rows: how many answers the model has to each image, int [N], where that is not one: those
-            of an image then stand together, [sum of rows, C].
 
     Raises:
         UsageError: for an image that needs more memory than is available.
@@ -45,10 +36,8 @@ def predict(
             raise UsageError(f"{split.origins[indices[0]]}: {problem}")
         size = limits.at_once(height, width, batch_size)
         batches += [indices[i : i + size] for i in range(0, len(indices), size)]
-    rows = np.ones(len(split), int) if rows is None else rows
-    ends = np.cumsum(rows)
-    answers = np.zeros((rows.sum(), classes), np.float32)
-    with Bar(total=len(answers), desc=progress, unit=" images", delay=2, leave=False) as bar:
+    answers = np.zeros((len(split), classes), np.float32)
+    with Bar(total=len(split), desc=progress, unit=" images", delay=2, leave=False) as bar:
         count = keras.callbacks.LambdaCallback(
             on_predict_batch_end=lambda _, logs: bar.update(len(logs["outputs"]))
         )
@@ -56,6 +45,6 @@ def predict(
             dataset = make_dataset(
                 split=split, classes=classes, batch_size=batch_size, batches=alike
             )
-            places = [np.arange(ends[i] - rows[i], ends[i]) for i in np.concatenate(alike)]
-            answers[np.concatenate(places)] = model.predict(dataset, verbose=0, callbacks=[count])
+            order = np.concatenate(alike)
+            answers[order] = model.predict(dataset, verbose=0, callbacks=[count])
     return answers

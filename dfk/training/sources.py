@@ -1,4 +1,4 @@
-"""What a run is made from: the members of an ensemble, a teacher, what VGG16 starts with."""
+"""What a run is made from: the members of an ensemble, a teacher, what a network starts with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from dfk import models, runs
 from dfk.config import Config
-from dfk.config.options import VGG16
+from dfk.config.start import is_run
 from dfk.errors import UsageError
 from dfk.model_files import keras_files
 from dfk.models import locate
@@ -26,12 +26,12 @@ def named(config: Config, upcoming: Container[Path] = ()) -> Config:
         upcoming: the folders of the runs that will be there.
     """
     config = config.with_runs(lambda run: _named(config, run, upcoming))
-    if not isinstance(config.options, VGG16) or not config.options.starts_from_run:
+    weights = config.starts_with
+    if not is_run(weights) or locate.is_shipped(weights, config.run.output_dir, upcoming):
         return config
-    # It starts with a file.
-    weights = config.options.vgg16_weights
-    shipped = locate.is_shipped(weights, config.run.output_dir, upcoming)
-    return config if shipped else config.with_(vgg16_weights=os.path.join(weights, runs.MODEL))
+    file = os.path.join(weights, runs.MODEL)
+    there = Path(weights) in upcoming or os.path.exists(file)
+    return config.with_(**{config.weights_flag: file}) if there else config
 
 
 def _named(config: Config, name: str, upcoming: Container[Path]) -> str:

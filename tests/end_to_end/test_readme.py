@@ -54,7 +54,7 @@ def test_the_readmes_commands_run_as_printed(checkout):
     own = {"svm_forensic", "flips-only", "blend", "student"}
     assert _runs(checkout / "runs") == {*study, "look", "unibuc", "mine", "open_set", "seeds"}
     assert _runs(checkout / "runs/unibuc") == {*study, *own}
-    assert _runs(checkout / "runs/mine") == {"baseline", "cnn", "vgg", "both"}
+    assert _runs(checkout / "runs/mine") == {"baseline", "cnn", "vgg", "both", "tuned"}
     assert _runs(checkout / "runs/seeds") == {"crops-seed0", "crops-seed1"}
     assert "Unknown generators" in (checkout / "runs/open_set/results.md").read_text()
     for left in (

@@ -11,7 +11,8 @@ import pytest
 
 from dfk.errors import UsageError
 from dfk.models import class_names_of, network_of, vgg
-from dfk.models.vgg import VGG16, WeightsError, check_weights, set_trainable_from
+from dfk.models.freezing import set_trainable_from
+from dfk.models.vgg import VGG16, WeightsError, check_weights
 from tests.datasets import texture
 
 # What takes or leaves weights is the same at any width.

@@ -10,12 +10,10 @@ import pytest
 
 from dfk import config, models, runs, training
 from dfk.errors import UsageError
-from dfk.layers import NativeCrops
 from dfk.system import hardware
 from dfk.training import callbacks, checks, features, fitting
-from tests.datasets import save, write_kaggle
+from tests.datasets import write_kaggle
 from tests.experiments import fit, history, interrupt, short
-from tests.pictures import noise
 
 pytestmark = pytest.mark.usefixtures("narrow", "few_counts")
 
@@ -164,29 +162,6 @@ def test_draws_are_crops_and_those_that_do_not_fit_are_refused(data_dir, tmp_pat
     whole, drawn = found.splits["train"].images[0], found.splits["train"].images[-1]
     assert whole.shape == drawn.shape
     assert all(np.abs(drawn - image).max() > 1e-3 for image in found.splits["train"].images[:-1])
-
-
-def test_features_of_large_images_are_those_of_the_crops_that_the_model_is_tested_on(tmp_path):
-    folder = write_kaggle(tmp_path / "mixed", counts={"train": 20, "validation": 2}, size=16)
-    for number in range(0, 20, 3):
-        save(noise(24, 40, number), folder / "train" / f"train{number:04}.png")
-    flags = ["--flagfile=configs/rich.flags", "--batch_size=8", "--image_size=0"]
-    flags += ["--augment=flip", "--train_crop=12", "--test_crop=16", "--feature_draws=1"]
-    settings = short(folder, tmp_path, *flags)
-    data = training.load_data(settings)
-    model = models.build(settings, data.class_names, precision="float32")
-    _, found = features.of_images(settings, data, model)
-    measured = features._fixed(settings, models.network_of(model), None)
-    for name in ("train", "holdout"):
-        split, seen = data.splits[name], found.splits[name]
-        crops = [NativeCrops(16)(image[None]) for image in split.images]
-        expected = np.concatenate([measured(x) for x in crops])
-        draws = len(split) // 8 * 8 * (name == "train")
-        assert len(seen) == len(expected) + draws > len(split) + draws
-        table = np.stack(seen.images)[: len(expected), 0, 0]
-        np.testing.assert_allclose(table, expected, rtol=1e-4, atol=1e-4)
-        labels = np.repeat(split.labels, [len(x) for x in crops])
-        assert seen.labels[: len(expected)].tolist() == labels.tolist()
 
 
 def test_features_that_do_not_fit_into_memory_are_refused_first(data_dir, tmp_path, monkeypatch):
