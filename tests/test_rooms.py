@@ -157,7 +157,6 @@ ELSEWHERE = {
     "system/backend": "system/test_hardware",
     "system/messages": "system/test_interrupts",
     "system/terminal": "test_text",
-    "system/threads": "data/test_preparation",
     "training/checkpoint": "training/test_phases",
     "training/features": "training/test_fitting",
     "training/jax_devices": "end_to_end/test_jax",

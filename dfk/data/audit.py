@@ -15,14 +15,13 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from dfk.data import audit_warnings, catalog, file_traces, jpeg_grid, leakage, splits
+from dfk.data import audit_warnings, catalog, file_traces, headers, jpeg_grid, leakage, splits
 from dfk.data.file_traces import Traces
 from dfk.data.jpeg_grid import Grid
 from dfk.data.limits import Limits, Memory
 from dfk.data.pixels import pixels_of
 from dfk.data.problems import DataError, Problem
 from dfk.data.sources import text
-from dfk.system import hardware
 from dfk.system.threads import in_threads
 
 # Of the 64 bits of a perceptual hash, how many may differ between near-duplicates. On 1,250 images
@@ -114,7 +113,9 @@ def _files(data: catalog.Catalog) -> Iterable[File]:
         for name, split in data.splits.items()
         for path, label in zip(split.paths, split.labels, strict=True)
     ]
-    yield from in_threads(lambda row: _look(*row), rows)
+    yield from in_threads(
+        lambda row: _look(*row), rows, lambda row: headers.bytes_of(row[1], _BYTES_PER_PIXEL)
+    )
 
 
 def _look(split: str, path: Path, label: str) -> File:
@@ -123,7 +124,7 @@ def _look(split: str, path: Path, label: str) -> File:
         data = path.read_bytes()
     except OSError as error:
         return dataclasses.replace(file, error=f"cannot be read: {error.strerror}")
-    pixels = pixels_of(data, limits=Limits(memory=Memory(_BYTES_PER_PIXEL * hardware.cores())))
+    pixels = pixels_of(data, limits=Limits(memory=Memory(_BYTES_PER_PIXEL)))
     if isinstance(pixels, str):
         return dataclasses.replace(file, bytes=len(data), error=pixels)
     return dataclasses.replace(

@@ -16,13 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from dfk.data import headers
 from dfk.data.catalog import Catalog, Split
 from dfk.data.limits import Limits, Memory
 from dfk.data.pixels import pixels_of
 from dfk.data.problems import Problem
 from dfk.errors import UsageError
 from dfk.evaluation import degrade
-from dfk.system import files, hardware
+from dfk.system import files
 from dfk.system.threads import in_threads
 from dfk.text import valid
 
@@ -136,7 +137,11 @@ def prepare(
         files.scratch(folder) as draft,
         # An interrupt waits for the images in work: they would be saved into what goes.
         contextlib.closing(
-            in_threads(lambda job: _save(draft, crop, format, *job), _jobs(data))
+            in_threads(
+                lambda job: _save(draft, crop, format, *job),
+                _jobs(data),
+                lambda job: headers.bytes_of(job[0], _BYTES_PER_PIXEL),
+            )
         ) as saved,
     ):
         outcomes = iter(progress(saved, desc="saving"))
@@ -156,19 +161,10 @@ def prepare(
     return done, left_out
 
 
-def _header(path: Path) -> tuple[str, int]:
-    """The format and the pixels of the shorter side that a file claims; "", 0 if it has none."""
-    try:
-        with Image.open(path) as image:
-            return image.format or "", min(image.size)
-    except Exception:  # Decoding will say what is wrong; of damage Pillow raises what comes.
-        return "", 0
-
-
 def _check_sizes(data: Catalog, crop: int, progress: Callable[..., Iterable]) -> None:
     """Refuses a crop that no image of a class has, before anything is decoded."""
     paths = [path for split in data.splits.values() for path in split.paths]
-    sides = iter([side for _, side in progress(in_threads(_header, paths), desc="looking")])
+    sides = iter([min(x[1:]) for x in progress(in_threads(headers.read, paths), desc="looking")])
     least, refused = math.inf, []
     for name, split in data.splits.items():
         largest: Counter[int] = Counter()
@@ -196,8 +192,8 @@ def _save(
     draft: Path, crop: int, format: Format, source: Path, place: Path
 ) -> tuple[str, _Outcome]:
     """Saves one image; returns the format that it had, and what became of it."""
-    limits = Limits(memory=Memory(_BYTES_PER_PIXEL * hardware.cores()))
-    kind, _ = _header(source)
+    limits = Limits(memory=Memory(_BYTES_PER_PIXEL))
+    kind = headers.read(source).format
     pixels = pixels_of(source, limits=limits)
     if isinstance(pixels, str):
         return kind, _Outcome(pixels)

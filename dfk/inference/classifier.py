@@ -19,7 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 from dfk import runs
-from dfk.data import inputs
+from dfk.data import headers, inputs
 from dfk.data.limits import Limits, told
 from dfk.data.pixels import Origin, with_origin
 from dfk.data.trained_on import TrainedOn
@@ -190,8 +190,9 @@ class Classifier:
 
         def decoded() -> Iterator[np.ndarray | str]:
             read = functools.partial(with_origin, resize=resize, limits=self.limits)
+            given = inputs.each(images, self.limits)
             nonlocal larger
-            for pixels, origin in in_threads(read, inputs.each(images, self.limits)):
+            for pixels, origin in in_threads(read, given, headers.bytes_of):
                 origins.append(origin)
                 larger += bool(origin and origin.path and memory.is_cut(*origin[:2]))
                 yield pixels

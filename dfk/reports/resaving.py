@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ MOST_IMAGES = 500  # Chosen by their ids; a share of 10 % is then known to some 
 # The share of answers that change at the first quality from which on it is a warning.
 MUCH = 0.1
 _HELD_BYTES = 2**28  # Of images that are answered together
+_BYTES_PER_PIXEL = 12  # Of one that is decoded, saved and decoded again
 
 # From images of a split to probabilities, float32 [N, C]; zeros where there is no answer.
 Answer = Callable[[Split], np.ndarray]
@@ -96,7 +98,12 @@ def _chosen(ids: Sequence[str]) -> list[int]:
 def _saved_again(split: Split, indices: Sequence[int], quality: int) -> Iterator[Split]:
     """The images at `indices` through a JPEG file, in parts that memory holds."""
     bare = dataclasses.replace(split, images=None)
-    saved = in_threads(lambda i: (i, degrade.jpeg(split.images[i], quality)), indices)
+    shapes = split.shapes
+    saved = in_threads(
+        lambda i: (i, degrade.jpeg(split.images[i], quality)),
+        indices,
+        lambda i: _BYTES_PER_PIXEL * math.prod(shapes[i]),
+    )
     part: list[tuple[int, np.ndarray]] = []
     held = 0
     for place in saved:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from dfk.system.threads import in_threads
 CLEAN = "none"
 # Images are held in so much memory at most, and in no more than a quarter of what is available.
 _HELD_BYTES = 2**30
+_BYTES_PER_PIXEL = 24  # Of one that is decoded and degraded, in floats
 
 
 class _Held:
@@ -68,8 +70,9 @@ def measure(
         (name, severity), index = job
         return operations[name].apply(images[index], severity)
 
-    jobs = itertools.product(cases, range(len(split)))
-    stream = classifier.predict_stream(in_threads(degraded, jobs))
+    jobs, shapes = itertools.product(cases, range(len(split))), split.shapes
+    images_ = in_threads(degraded, jobs, lambda job: _BYTES_PER_PIXEL * math.prod(shapes[job[1]]))
+    stream = classifier.predict_stream(images_)
     answers = iter(progress(stream, total=len(cases) * len(split)))
     rows = [_row(CLEAN, "", split.labels, probabilities, classifier.class_names)]
     for name, severity in cases:
