@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from dfk.export.dense import Dense
+from dfk.layers.tiles import portable
 
 PIXELS, ANSWER = "images", "probabilities"
 
@@ -29,6 +30,7 @@ class Graph(tf.Module):
             return {ANSWER: dense.function(*batch)}
 
         self.function = answer
-        self.traced = answer.get_concrete_function()
+        with portable():
+            self.traced = answer.get_concrete_function()
         # Those of an ensemble's combiner: a SavedModel keeps the variables that it can reach.
         self.weights = list(self.traced.graph.variables)

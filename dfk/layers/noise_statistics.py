@@ -87,7 +87,7 @@ def _ring_means(window: Tile):
     counts = ops.segment_sum(number, ring, num_segments=BINS)
     means = []
     for plane in range(3):
-        with after(means[-1:]):  # Three planes at once would take more memory.
+        with after(*means[-1:]):  # Three planes at once would take more memory.
             x = _float(_ycc(_channels(window.images), plane)) / _MILLION
             x = x - ops.mean(x, axis=(1, 2), keepdims=True)
             power = _log_power(x * _hann(height)[:, None] * _hann(width))

@@ -249,7 +249,8 @@ class _Strip:
         table = ops.arange(self.width, dtype="int32") % _TABLES * size
         image, table = ops.where(images, image, beyond), ops.where(columns, table, beyond)
         row = ops.where(rows, 0, beyond)
-        return ops.reshape((image[:, None] + row)[..., None] + table, (-1,))
+        rows = ops.expand_dims(image[:, None] + row, -1)  # LiteRT's slices have no new axis
+        return ops.reshape(rows + table, (-1,))
 
     def digit(self, kernel: str, step: int, levels: int, plane: int, power: int):
         """What a level adds to a code."""

@@ -104,6 +104,8 @@ def summed(
     """
     side = side or _SIDE
     images_, height, width = ops.shape(images)[:3]
+    if _PORTABLE.get():
+        return count(Tile(images, (0, 0, 0), (images_, height, width)))
     at_once = largest(least(_SIDE**2 // (height * width), _IMAGES), 1)
     axes = (
         _Axis.divided(images_, at_once, 0),
@@ -146,7 +148,11 @@ def counted(codes, size: int):
 
 @contextlib.contextmanager
 def portable() -> Iterator[None]:
-    """Graphs that are traced within have operations that ONNX and LiteRT have too; slower."""
+    """Graphs that are traced within have operations that ONNX and LiteRT have too; slower.
+
+    Images are one tile, whatever their size, since loops are slow elsewhere or not there at all:
+    memory grows with them.
+    """
     token = _PORTABLE.set(True)
     try:
         yield
@@ -156,20 +162,20 @@ def portable() -> Iterator[None]:
 
 def added(terms: list):
     """Their sum, which TensorFlow makes in one go."""
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() == "tensorflow" and not _PORTABLE.get():
         import tensorflow as tf
 
         return tf.add_n(terms)
     return sum(terms)
 
 
-def after(done):
-    """TensorFlow begins what is within when `done` is: several tiles would take more memory."""
+def after(*done):
+    """TensorFlow begins what is within when `done` are: all at once would take more memory."""
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
     import tensorflow as tf
 
-    return tf.control_dependencies([done])
+    return tf.control_dependencies(done)
 
 
 def whole_products():
