@@ -20,7 +20,7 @@ from dfk.errors import UsageError
 from dfk.models import following
 from dfk.system import backend, hardware
 from dfk.text import valid
-from dfk.training import jax_devices, phases, sources, strategy
+from dfk.training import jax_devices, leaks, phases, sources, strategy
 
 
 def check(configs: Sequence[Config]) -> list[Config]:
@@ -48,6 +48,7 @@ def check(configs: Sequence[Config]) -> list[Config]:
         _check_source_is_another(config)
         if not (config.run.resume and runs.finished(runs.working_folder(config))):
             _check_one(config, upcoming)
+            leaks.check(config, upcoming)
             if told := following.told(config):
                 logging.info("%s", told)
         upcoming[config.run_dir] = config
@@ -86,6 +87,7 @@ def check_data(config: Config, data: Catalog) -> None:
     _check_sizes(config, data)
     weight_per_class(config, data.class_names)
     sources.check_classes(config, data.class_names)
+    leaks.check(config, {}, data.fingerprint)
     if isinstance(config.options, SVM):
         _check_kernel_fits(config, data.splits["train"])
     elif config.is_network:
