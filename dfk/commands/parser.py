@@ -6,6 +6,7 @@ import argparse
 import csv
 
 from dfk.errors import UsageError
+from dfk.text import nfc
 
 _MANY = 1_000_000
 MODEL_HELP = "a run's folder, a .keras file, a SavedModel's folder, or a model of dfk's: unibuc"
@@ -43,7 +44,10 @@ def positive(text: str) -> int:
 
 
 def pairs(text: str) -> dict[str, str]:
-    """`a:x,b:y` (or with `=`) as a dictionary; `"a,b:x"` in quotes where a name has a comma."""
+    """`a:x,b:y` (or with `=`) as a dictionary; `"a,b:x"` in quotes where a name has a comma.
+
+    Names are in NFC, as those of the data are.
+    """
     try:
         (items,) = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:
@@ -54,5 +58,5 @@ def pairs(text: str) -> dict[str, str]:
         name, _, value = item.rpartition(separator)
         if not name or not value:
             raise argparse.ArgumentTypeError(f"{item!r} is not LABEL:CLASS")
-        meanings[name] = value
+        meanings[nfc(name)] = nfc(value)
     return meanings

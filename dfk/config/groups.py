@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from dfk.config import augmentation, conditions
 from dfk.config.knobs import LARGEST_RATE, LARGEST_SIDE, MANY, each_is_named, knob
-from dfk.config.values import Choice, ClassName, ClassWeight, FilePath, Name, Number, Several
+from dfk.config.values import Choice, Class, ClassName, ClassWeight, FilePath, Name, Number, Several
 
 OPTIMIZERS = ("sgd", "adam")
 STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
@@ -38,6 +38,7 @@ class Data:
     exclude_class: str = knob(
         "",
         "A class that training leaves out; its validation images play an unknown generator.",
+        Class(),
     )
     group_by: str = knob(
         "",

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from dfk.text import nfc
+
 # What file systems take, in bytes: a name, and a whole path.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4000
 
@@ -124,6 +126,14 @@ class Name(Text):
         return text
 
 
+class Class(Text):
+    """The name of a class, in the form that names of the data have."""
+
+    def read(self, text: str) -> str:
+        """The name in NFC."""
+        return nfc(super().read(text))
+
+
 class ClassWeight:
     """A class and how much its images count."""
 
@@ -135,7 +145,7 @@ class ClassWeight:
         number = Number(float, 1e-6, 1e6)
         try:
             if name:
-                return name, number.read(weight)
+                return nfc(name), number.read(weight)
         except ValueError:
             pass
         raise ValueError(f"{text!r} is not {self.allowed}, with {number.allowed}")
@@ -151,7 +161,7 @@ class ClassName:
         label, _, name = text.rpartition(":")
         if not label or not name:
             raise ValueError(f"{text!r} is not {self.allowed}")
-        return label, name
+        return nfc(label), nfc(name)
 
 
 class Several:

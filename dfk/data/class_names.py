@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from dfk.errors import UsageError
 from dfk.runs.columns import RESERVED, UNKNOWN
+from dfk.text import nfc
 
 LONGEST = 200  # Characters
 # Unicode's marks that turn the text after them round.
@@ -22,16 +23,16 @@ def faults(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def renamed(names: Sequence[str], given: Mapping[str, str]) -> tuple[str, ...]:
-    """Class names in their order, some of them by the name that is `given` for them.
+    """Class names in their order, some of them by the name that is `given` for them, in NFC.
 
     Raises:
         UsageError: if a name is given for no class, or no class can have it.
     """
-    if absent := given.keys() - set(names):
+    if absent := given.keys() - set(map(nfc, names)):
         raise UsageError(
             f"--class_names names {', '.join(sorted(absent))}; the classes are {', '.join(names)}"
         )
-    new = tuple(given.get(name, name) for name in names)
+    new = tuple(given.get(nfc(name), name) for name in names)
     if len(set(new)) < len(new):
         raise UsageError(f"--class_names: two of {', '.join(new)} have one name")
     for name, what in faults(new) if given else ():
@@ -56,7 +57,7 @@ def _fault(name: str, alike: Counter[str]) -> str:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return nfc(nfc(name).casefold())
 
 
 def _disturbs(character: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -106,6 +107,19 @@ class Kinds:
         """The first names, and the kinds of all where there are more of them."""
         names = ", ".join(self._first)
         return names if len(self) <= _SHOWN else f"{names}, ... ({self})"
+
+
+def in_other_form(path: str) -> str:
+    """The path of what is there by the same name in another form of Unicode; else the path.
+
+    Files from a Mac have accents as letters of their own (NFD), what people type has not (NFC).
+    """
+    folder, name = os.path.split(path)
+    if os.path.lexists(path) or not name:
+        return path
+    folder = in_other_form(folder)
+    forms = [os.path.join(folder, unicodedata.normalize(form, name)) for form in ("NFC", "NFD")]
+    return next(filter(os.path.lexists, forms), path)
 
 
 def kind(name: str) -> str:

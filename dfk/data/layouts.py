@@ -135,7 +135,7 @@ def _table_rows(
     fault = functools.partial(Problem, split=split)
     try:
         with tables.opened(source, [_ID]) as reader:
-            header = [name.strip() for name in next(reader, [])]
+            header = [nfc(name.strip()) for name in next(reader, [])]
             if _ID not in header or (_LABEL not in header and split != "test"):
                 columns = _ID if split == "test" else f"{_ID},{_LABEL}"
                 what = f"the first line must name the columns {columns}"
@@ -165,7 +165,7 @@ def _table_rows(
         seen.setdefault(files[0].name if files else image_id, number)
         problems += [fault(origin, what, skippable) for what, skippable in faults]
         if not faults:
-            group = cells.get(group_by, "") if group_by in header else None
+            group = nfc(cells.get(group_by, "")) if group_by in header else None
             rows.append(Row(image_id, files[0], label, origin, group))
     unnamed = sum(path.name not in seen for path in images.paths)
     if unnamed:

@@ -62,11 +62,16 @@ def find(
             except UnicodeError as error:
                 raise DfkError(f"{text(argument)} cannot be read as text: {error}") from error
         else:
-            yield _source(argument)
+            yield _named(argument)
 
 
 def _source(path: str) -> Source:
     return Source(text(path), path)
+
+
+def _named(path: str) -> Source:
+    """What somebody has named, whichever form of Unicode its name has where it lies."""
+    return Source(text(path), entries.in_other_form(path))
 
 
 def _bad(place: str, reason: str) -> Source:
@@ -144,7 +149,7 @@ def _path_resolver(table: str) -> Callable[[str], Source]:
         path = os.path.join(folder, value)
         if not os.path.abspath(path).startswith(os.path.join(root, "")):
             return _bad(path, f"the path leaves the folder of {text(table)}")
-        return _source(path)
+        return _named(path)
 
     return resolve
 
@@ -172,7 +177,7 @@ def _from_stdin(stdin: BinaryIO) -> Iterator[Source]:
     for path in _split(stdin, separator):
         path = path.rstrip(b"\r") if separator == b"\n" else path
         if path:
-            yield _source(os.fsdecode(path))
+            yield _named(os.fsdecode(path))
 
 
 def _split(file: BinaryIO, separator: bytes) -> Iterator[bytes]:

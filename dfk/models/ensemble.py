@@ -24,6 +24,7 @@ from dfk.models.classifier import (
     set_trained_on,
 )
 from dfk.models.seeds import Seeds
+from dfk.text import nfc
 
 METHODS = ("average", "confidence", "stacked")
 
@@ -177,6 +178,7 @@ def common_class_names(models: Sequence[keras.Model]) -> tuple[str, ...]:
     names = [getattr(model.layers[-1], "class_names", None) for model in models]
     if None in names:
         raise UsageError(f"{models[names.index(None)].name} is no dfk model: it has no class names")
+    names = [tuple(map(nfc, some)) for some in names]
     if len(set(names)) > 1:
         lists = "; ".join(f"{m.name} has {list(n)}" for m, n in zip(models, names, strict=True))
         raise UsageError(f"members must agree on the classes: {lists}")

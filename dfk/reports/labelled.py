@@ -15,6 +15,7 @@ from dfk.data.embedded import data_folder
 from dfk.data.problems import DataError, Problem
 from dfk.errors import UsageError
 from dfk.inference import Classifier, Prediction
+from dfk.text import nfc
 
 
 class Scored(NamedTuple):
@@ -123,7 +124,7 @@ def _indices(
     labels: Sequence[str], class_names: Sequence[str], class_map: Mapping[str, str]
 ) -> dict[str, int]:
     """From labels of the data to indices into `class_names`."""
-    names = ", ".join(class_names)
+    names, class_names = ", ".join(class_names), list(map(nfc, class_names))
     absent = class_map.keys() - set(labels)
     if absent:
         raise UsageError(f"--class_map names {', '.join(sorted(absent))}; no image has that label")

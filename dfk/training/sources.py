@@ -16,6 +16,7 @@ from dfk.config.start import is_run
 from dfk.errors import UsageError
 from dfk.model_files import keras_files
 from dfk.models import locate
+from dfk.text import nfc
 from dfk.training import strategy
 
 
@@ -83,7 +84,7 @@ def check_classes(config: Config, class_names: tuple[str, ...]) -> None:
     if config.fit.teacher:
         known_to.append((f"the teacher {config.fit.teacher}", teacher(config)))
     for what, model in known_to:
-        known = models.class_names_of(model)
+        known = tuple(map(nfc, models.class_names_of(model)))
         if known != class_names:
             raise UsageError(
                 f"{what} knows the classes {', '.join(known)}; the data has "

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 import dfk
 from dfk import cli
 from dfk.commands.parser import pairs
+from dfk.reports import labelled
 from tests.datasets import write_csv, write_folders, write_kaggle
 from tests.networks import save_tiny
 
@@ -191,6 +193,19 @@ def test_files_of_others_are_not_written_over(name, tmp_path, capsys):
 )
 def test_a_class_map_may_name_any_class(text, expected):
     assert pairs(text) == expected
+
+
+def test_names_are_compared_in_one_form_of_unicode(tmp_path):
+    nfc, nfd = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    data = write_folders(tmp_path, counts={"validation": 4}, classes=(nfd, "x"))
+    for model, text in [
+        (nfd, "x:y"),
+        (nfc, "x:y"),
+        ("z", f"{nfd}:z,x:y"),
+        (nfd, f"x:y,{nfd}:{nfc}"),
+    ]:
+        _, split, _ = labelled.read(str(data), None, ("y", model), pairs(text))
+        assert sorted(split.labels) == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("text", ["", "a", ":x", "a:", '"a:x', "a:x,", "a:x\nb:y"])

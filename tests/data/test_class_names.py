@@ -1,6 +1,7 @@
 """Names that a table, a screen or the answer `unknown` could not tell apart are refused."""
 
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -53,6 +54,11 @@ def test_names_that_look_alike_are_refused_together():
 def test_any_other_name_will_do():
     names = ["0", "a b", "a,b", "a|b", "a:b=2", "<b>", "$x$", "图" * 60, "zero\u200cwidth", "=1+1"]
     assert class_names.faults(names) == []
+
+
+def test_the_class_that_is_renamed_may_be_in_another_form_of_unicode():
+    given = {unicodedata.normalize("NFC", "é"): "e"}
+    assert class_names.renamed((unicodedata.normalize("NFD", "é"), "x"), given) == ("e", "x")
 
 
 def test_other_names_keep_their_order():

@@ -1,12 +1,13 @@
 """What images share is read from a column or from their names, or what is wrong is said."""
 
+import unicodedata
 from types import SimpleNamespace
 
 import pytest
 
 from dfk.data import catalog, groups
 from dfk.errors import UsageError
-from tests.datasets import write_csv, write_kaggle
+from tests.datasets import write_csv, write_folders, write_kaggle
 
 
 def _named(group_by, ids, cells=None, split="train"):
@@ -71,3 +72,22 @@ def test_a_column_that_another_csv_lacks_is_named(tmp_path):
         UsageError, match="2 of the 2 images of validation have no group in the col"
     ):
         catalog.read(tmp_path, "scene")
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_columns_and_groups_are_compared_in_one_form_of_unicode(forms, tmp_path):
+    there, given = (unicodedata.normalize(form, "scène") for form in forms)
+    data = write_kaggle(tmp_path, counts={"train": 4, "validation": 4}, classes="ab")
+    for split in ("train", "validation"):
+        rows = (data / f"{split}.csv").read_text().splitlines()
+        cells = [there, *[unicodedata.normalize(form, "é") for form in (*forms, *forms)]]
+        lines = [f"{row},{cell}" for row, cell in zip(rows, cells, strict=True)]
+        (data / f"{split}.csv").write_text("\n".join(lines))
+    assert set(catalog.read(data, given).splits["train"].groups) == {"é"}
+
+
+def test_an_expression_is_searched_in_one_form_of_unicode(tmp_path):
+    nfc, nfd = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    for there, given in ((nfc, nfd), (nfd, nfc)):
+        data = write_folders(tmp_path / there, counts={"train": 4}, classes=("a", f"b{there}"))
+        assert {*catalog.read(data, f"^(a|b{given})/").splits["train"].groups} == {"a", f"b{nfc}"}

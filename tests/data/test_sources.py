@@ -2,6 +2,7 @@
 
 import io
 import os
+import unicodedata
 
 import pytest
 
@@ -99,6 +100,33 @@ def test_a_csv_of_paths_in_its_own_folder(content, tree):
 def test_a_path_that_leaves_the_folder_is_refused(path, tree):
     (source,) = find([str(_csv(tree, f"path\n{path}\n"))])
     assert isinstance(source.image, Unreadable) and "leaves the folder" in source.image
+
+
+NFC, NFD = (unicodedata.normalize(form, "fée/é.png") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize(("there", "asked"), [(NFC, NFD), (NFD, NFC), (NFC, NFC)])
+def test_a_name_in_another_form_of_unicode_is_found(there, asked, tmp_path):
+    """As a list from one machine names files from another."""
+    (tmp_path / there).parent.mkdir()
+    (tmp_path / there).write_bytes(b"x")
+    table, ids = tmp_path / "list.csv", (tmp_path / there).parent.with_suffix(".csv")
+    table.write_text(f"path\n{asked}\nfe/missing.png\n")
+    ids.write_text(f"image_id\n{os.path.basename(asked)[:-4]}\n")
+    found, missing = find([str(table)])
+    assert found == (str(tmp_path / asked), str(tmp_path / there))
+    assert missing.image == str(tmp_path / "fe/missing.png")
+    named = f"{tmp_path}/{asked}"
+    (typed,), (by_id,) = find([named]), find([str(ids)])
+    (listed,) = find(["-"], stdin=io.BufferedReader(io.BytesIO(named.encode())))
+    assert {source.image for source in (typed, by_id, listed)} == {str(tmp_path / there)}
+
+
+def test_of_two_names_in_both_forms_each_means_itself(tmp_path):
+    both = [tmp_path / os.path.basename(form) for form in (NFC, NFD)]
+    for path in both:
+        path.write_bytes(b"")
+    assert [source.image for source in find(map(str, both))] == list(map(str, both))
 
 
 def test_a_path_that_is_absolute_may_lie_in_the_folder(tree, monkeypatch):

@@ -1,5 +1,7 @@
 """What is refused before work, and how often it is asked."""
 
+import unicodedata
+
 import keras
 import pytest
 
@@ -8,7 +10,7 @@ from dfk.errors import UsageError
 from dfk.model_files import keras_files
 from dfk.models import vgg
 from dfk.training import checks, sources
-from tests.datasets import write_kaggle
+from tests.datasets import write_folders, write_kaggle
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,34 @@ def test_classes_have_the_names_that_are_given_to_them_in_all_else(data_dir, tmp
         training.check([settings.with_(class_names=("5:gan",))])
     with pytest.raises(UsageError, match="'gan' is not label:name, as in"):
         config.parse([*flags, "--class_names=gan"])
+
+
+def test_names_of_classes_are_compared_in_one_form_of_unicode(tmp_path):
+    """Folders from a Mac have accents as letters of their own."""
+    nfc, nfd = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    counts = {"train": 45, "validation": 9}
+    for there, given in ((nfc, nfd), (nfd, nfc)):
+        data = write_folders(tmp_path / given, counts=counts, classes=(there, "x", "y"))
+        common = [f"--data_dir={data}", f"--output_dir={tmp_path}", "--image_size=16"]
+        parse = lambda *flags, common=common: config.parse([*common, *flags])[0]  # noqa: E731
+        (excluding,) = training.check([parse(f"--exclude_class={given}")])
+        assert training.load_data(excluding).class_names == ("x", "y")
+        assert excluding == parse(f"--exclude_class={there}").with_(
+            precision=excluding.fit.precision, augment=excluding.input.augment
+        )
+        weights = config.weight_per_class(parse(f"--class_weight={given}:3"), ("x", nfc))
+        assert weights == [1, 3]
+        renamed = checks.read_data(parse(f"--class_names={given}:0"))
+        assert renamed.class_names == ("x", "y", "0")
+        renamed = checks.read_data(parse(f"--class_names=x:{given}x"))
+        assert renamed.class_names == (f"{nfc}x", "y", nfc)
+
+
+def test_a_member_may_have_the_classes_in_another_form_of_unicode():
+    nfc, nfd = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    shape = {"classes": 2, "filters": (2,), "dropout": (0,)}
+    members = [models.DeepFakeNet(class_names=(name, "x"), **shape) for name in (nfc, nfd)]
+    assert models.common_class_names(members) == (nfc, "x")
 
 
 @pytest.mark.parametrize(
