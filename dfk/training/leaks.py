@@ -31,7 +31,7 @@ def check(config: Config, upcoming: Mapping[Path, Config], fingerprint: str = ""
         DamagedError: if the flags of a run that is there cannot be read.
     """
     for flag, source in sources.of(config):
-        folder = source.parent if source.is_file() else source
+        folder = source if source in upcoming or source.is_dir() else source.parent
         before = _flags(folder, upcoming)
         if not before or not _same_images(config, folder, before, fingerprint):
             continue

@@ -90,6 +90,10 @@ def test_a_suite_is_refused_before_its_first_member_trains(data_dir, tmp_path):
     with pytest.raises(UsageError, match=r"--members: .*mine was trained with --group_by"):
         training.check(config.parse(arguments))
     training.check(config.parse([*arguments, BY]))
+    more = ["--model=deepfakenet", "--image_size=16", "--weights=mine"]
+    (tmp_path / "both.flags").write_text("\n".join(more))
+    with pytest.raises(UsageError, match=r"--weights: .*mine was trained with --group_by"):
+        training.check(config.parse(arguments))
 
 
 def test_images_that_were_moved_are_known_by_their_fingerprint(data_dir, tmp_path):
