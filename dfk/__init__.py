@@ -2,7 +2,15 @@
 
 `import dfk` is cheap: it imports neither TensorFlow nor Keras. The layers register
 themselves with Keras once Keras is there, whichever of the two is imported first, so
-`keras.models.load_model` opens a dfk model.
+`keras.models.load_model` opens a dfk model:
+
+    import dfk
+    import keras
+
+    model = keras.models.load_model("runs/ensemble/model.keras")
+
+Without `import dfk`, Keras raises a long `TypeError`, "Could not locate class 'CalibratedSoftmax'"
+or another layer of dfk's; nothing but this import is missing then.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import pytest
 import dfk
 import dfk.models.classifier as classifier_module
 from dfk import cli
+from tests.networks import save_tiny
 
 ROOT = Path(dfk.__file__).parent
 
@@ -37,6 +38,16 @@ def test_importing_dfk_imports_neither_tensorflow_nor_keras():
 )
 def test_layers_register_in_either_order(imports):
     _run(f"{imports}; assert {_LOAD}")
+
+
+def test_a_model_that_keras_cannot_open_opens_after_the_import(tmp_path):
+    save_tiny(tmp_path / "model.keras", "ab", seed=1)
+    _run(
+        f"import keras; path = {str(tmp_path / 'model.keras')!r}\n"
+        "try: keras.models.load_model(path)\n"
+        "except TypeError as error: assert 'Could not locate class' in str(error)\n"
+        "import dfk; assert dfk.models.class_names_of(keras.models.load_model(path)) == ('a', 'b')"
+    )
 
 
 def test_its_names_are_listed_without_loading_them_and_every_one_is_there():

@@ -23,6 +23,11 @@ label.
 Every image gets one row. Of one that cannot be read the row says why, and the exit code is 1.
 --output is continued where an earlier call, even one that was killed, had got to.
 
+--features=FILE.npz (or .parquet, with pyarrow) writes what the logits are made of, too: arrays
+`features` [N, D], `path`, `label`, `confidence`, `probabilities`, `error` and `class_names`, a row
+for each image; numpy.load reads it. The file is there once all images are scored. An SVM and a
+SavedModel have no features.
+
 --engine=ray (pip install 'dfk[ray]') is for millions of images: Ray Data scores them on all cores,
 GPUs or machines, with a model in each of --actors processes. --output is then a folder of parts,
 Parquet or CSV, with the same rows; images may also come in Parquet files with columns `path` and
@@ -32,6 +37,7 @@ Examples:
   dfk predict runs/ensemble photos/
   dfk predict runs/ensemble photos/ --unknown --coverage=0.95
   dfk predict runs/ensemble photos/ list.csv --output=out.csv --min_confidence=0.9
+  dfk predict runs/ensemble photos/ --output=out.csv --features=features.npz
   dfk predict runs/ensemble photos/ --engine=ray --output=answers
   find photos -name '*.png' -print0 | dfk predict runs/ensemble - --format=json
 """
@@ -67,7 +73,7 @@ def main(arguments: list[str]) -> int:
         return _score_on_ray(options)
     from dfk import inference
     from dfk.data.entries import SUFFIXES
-    from dfk.inference import continued_file, formats
+    from dfk.inference import continued_file, features_file, formats
     from dfk.inference.answers import answers_of
 
     if options.output and options.output.suffix.lower() in SUFFIXES:
@@ -75,21 +81,34 @@ def main(arguments: list[str]) -> int:
             f"{options.output} would be called as an image is; choose another --output"
         )
     classifier = inference.load(options.model)
+    if options.features:
+        features_file.check(options.features)
+        classifier = classifier.with_features()
     # Before any image is opened
     answers = answers_of(classifier, **_asked(options))
     form = formats.FORMATS[options.format](answers)
     predict = functools.partial(
         classifier.predict_batches, batch_size=options.batch_size, **answers.labelling
     )
+    saved = contextlib.nullcontext()
+    if options.features:
+        saved = features_file.written(options.features, classifier)
     if not options.output:
-        sys.stdout.write(form.header)
-        sys.stdout.flush()
-        return _score(predict, form, options, _to_stdout)
+        with saved as features:
+            sys.stdout.write(form.header)
+            sys.stdout.flush()
+            return _score(predict, form, options, _to_stdout, features=features)
     with continued_file.continued(options.output, form) as file:
         continued_file.check_model(classifier, answers, file.rows())
+        if options.features and file.count:
+            raise UsageError(
+                f"{options.output} has {file.count:,} rows, whose images are not looked at again: "
+                "with --features choose another --output"
+            )
         file.begin()
         try:
-            return _score(predict, form, options, file.write, file)
+            with saved as features:
+                return _score(predict, form, options, file.write, file, features)
         except KeyboardInterrupt as interrupt:
             message = f"interrupted; the same command continues {options.output}"
             raise KeyboardInterrupt(message) from interrupt
@@ -106,6 +125,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="csv, or json, to continue; with ray a folder"
+    )
+    parser.add_argument(
+        "--features", metavar="FILE", type=Path, help="npz or parquet: what the logits are made of"
     )
     unknown = parser.add_mutually_exclusive_group()
     unknown.add_argument(
@@ -148,6 +170,8 @@ def _is_same(output: Path, given: str) -> bool:
 
 def _check_ray(options: argparse.Namespace) -> argparse.Namespace:
     options.format = options.format or "parquet"
+    if options.features:
+        raise UsageError("--features goes without --engine=ray")
     if options.format not in ("parquet", "csv") or not options.output:
         raise UsageError("--engine=ray takes --output=FOLDER, and --format=parquet or csv")
     if importlib.util.find_spec("ray") is None:
@@ -179,7 +203,7 @@ def _score_on_ray(options: argparse.Namespace) -> int:
     return _summary(outcome.count, options)
 
 
-def _score(predict, form, options, write: Callable[[str], None], file=None) -> int:
+def _score(predict, form, options, write: Callable[[str], None], file=None, features=None) -> int:
     """Writes a row per image as `predict`, from images to batches, answers; the exit code."""
     from dfk.data import sources
     from dfk.data.entries import Kinds
@@ -212,6 +236,8 @@ def _score(predict, form, options, write: Callable[[str], None], file=None) -> i
         _count_in_background(options.images, bar)
         for batch in predict(images()):
             write("".join(form.line(*row) for row in zip(names, batch, strict=False)))
+            if features:
+                features.add(names, batch)
             counted(names, batch)
             del names[: len(batch)]
             bar.update(len(batch))

@@ -45,6 +45,8 @@ class Prediction(NamedTuple):
         error: why the image cannot be read; "" if it can.
         doubt: what there is to doubt of the answer, as `dfk.inference.doubts` has it, with "; "
             between several; "" where there is nothing.
+        features: what the logits are made of, float32 [D], of `Classifier.with_features`; else
+            None, as for an image that cannot be read.
     """
 
     label: str
@@ -52,6 +54,7 @@ class Prediction(NamedTuple):
     probabilities: np.ndarray
     error: str = ""
     doubt: str = ""
+    features: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,6 +76,7 @@ class Classifier:
             and for an SVM, which divides the margins of its pairs.
         model: the `keras.Model` or `dfk.models.SVM`; None for a SavedModel.
         limits: what an image may be.
+        feature_count: D, how many features `answer` has behind the probabilities, [N, C + D].
         trained_on: a record of `dfk.data.trained_on`; None of older models.
     """
 
@@ -87,6 +91,7 @@ class Classifier:
     model: Any = None
     limits: Limits = Limits()  # noqa: RUF009 -- nobody changes it
     trained_on: TrainedOn | None = None
+    feature_count: int = 0
 
     @property
     def run_dir(self) -> Path:
@@ -203,6 +208,34 @@ class Classifier:
         if larger:
             logging.info(told(larger, memory.sides))
 
+    def features(self, images: Any, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """What the model makes its logits of, of images as `predict` takes them.
+
+        Returns:
+            float32 [N, D], as `dfk.models.features_of` has them; a row of NaN where there is no
+            answer, of which `with_features().predict(images)` has the error.
+
+        Raises:
+            UsageError: if it is an SVM or a SavedModel, which have none, and as of `predict`.
+        """
+        looking = self.with_features()
+        none = np.full(looking.feature_count, np.nan, np.float32)
+        predictions = looking.predict_stream(images, batch_size=batch_size)
+        rows = [none if x.features is None else x.features for x in predictions]
+        return np.stack(rows) if rows else np.empty((0, looking.feature_count), np.float32)
+
+    def with_features(self) -> Classifier:
+        """The same classifier, whose predictions have `features`, too.
+
+        Raises:
+            UsageError: if it is an SVM or a SavedModel, which have none.
+        """
+        if self.feature_count:
+            return self
+        from dfk.inference.loading import with_features
+
+        return with_features(self)
+
     def bounds(self, min_confidence: float = 0.0, unknown: bool = False) -> tuple[float, float]:
         """The least confidence and the least centred logit of what is not called `unknown`.
 
@@ -276,8 +309,13 @@ class Classifier:
     ) -> Prediction:
         if isinstance(answer, str):
             return Prediction("", 0.0, np.zeros(len(self.class_names), np.float32), answer)
+        features = None
+        if self.feature_count:
+            classes = len(self.class_names)
+            answer, features = answer[:classes], answer[classes:]
         doubt = self.doubt(origin, answer, coverage)
-        return Prediction(self.label_of(answer, bounds), float(answer.max()), answer, doubt=doubt)
+        label, confidence = self.label_of(answer, bounds), float(answer.max())
+        return Prediction(label, confidence, answer, doubt=doubt, features=features)
 
 
 def _resizer(size: tuple[int, int] | None) -> Callable[[np.ndarray], np.ndarray] | None:

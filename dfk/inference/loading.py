@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import threading
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from dfk.data.limits import Limits, Memory
+from dfk.errors import UsageError
 from dfk.inference.classifier import Classifier, Prediction
 from dfk.models import locate
 
@@ -90,6 +92,24 @@ def _load_keras(path: Path) -> Classifier:
         limits=Limits(models.smallest_image(model), models.memory(model)),
         trained_on=head.trained_on,
     )
+
+
+def with_features(classifier: Classifier) -> Classifier:
+    """A classifier whose answers have what they are made of behind them.
+
+    Raises:
+        UsageError: if it is an SVM or a SavedModel.
+    """
+    from dfk import models
+
+    if classifier.model is None:
+        raise UsageError(
+            f"{classifier.path} is a SavedModel, which answers probabilities alone; features are "
+            "those of a run or a .keras file"
+        )
+    model = models.with_features(classifier.model)
+    count = model.output_shape[-1] - len(classifier.class_names)
+    return dataclasses.replace(classifier, answer=_keras_answer(model), feature_count=count)
 
 
 def _keras_answer(model: Any) -> Callable[[np.ndarray], np.ndarray]:

@@ -40,7 +40,7 @@ class CalibratedSoftmax(keras.layers.Layer):
     ):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.class_names = tuple(class_names)
-        self.input_spec = keras.InputSpec(min_ndim=2, axes={-1: len(self.class_names)})
+        self.input_spec = keras.InputSpec(min_ndim=2)
         self.temperature = temperature
         self.thresholds = dict(thresholds or {})
         self.trained_on = trained_on
@@ -60,6 +60,15 @@ class CalibratedSoftmax(keras.layers.Layer):
         """Returns probabilities, float32 [N, C], each row summing to 1."""
         probabilities = ops.softmax(ops.cast(logits, "float32") / self.temperature, axis=-1)
         return ops.cast(probabilities, self.compute_dtype)
+
+    def build(self, input_shape):
+        names, outputs = len(self.class_names), input_shape[-1]
+        if outputs not in (None, names):
+            raise ValueError(
+                f"it names {names} classes and answers {outputs} probabilities, of logits of the "
+                f"shape {tuple(input_shape)}"
+            )
+        self.input_spec = keras.InputSpec(min_ndim=2, axes={-1: names})
 
     def compute_output_shape(self, input_shape):
         return input_shape

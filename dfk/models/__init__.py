@@ -36,6 +36,7 @@ from dfk.models.limits import (
     smallest_input,
     training_bytes_per_pixel,
 )
+from dfk.models.looking import features_of, with_features
 from dfk.models.residual import ResidualNet
 from dfk.models.rich import RichNet
 from dfk.models.svm import PENALTY, SVM
@@ -67,6 +68,7 @@ __all__ = [
     "common_class_names",
     "crops_of",
     "cross_fit_ensemble",
+    "features_of",
     "fit_ensemble",
     "follow",
     "has_batch_norm",
@@ -88,5 +90,6 @@ __all__ = [
     "smallest_input",
     "start_of",
     "training_bytes_per_pixel",
+    "with_features",
     "with_test_crop",
 ]

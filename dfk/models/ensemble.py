@@ -187,9 +187,31 @@ def common_class_names(models: Sequence[keras.Model]) -> tuple[str, ...]:
 
 def _freeze(model: keras.Model, name: str) -> Frozen:
     """A frozen copy of a functional model under a name of its own."""
-    frozen = Frozen.from_config({**model.get_config(), "name": name})
+    copy = _copied(model, name)
+    frozen = Frozen(copy.input, copy.output, name=name)
     frozen.set_weights(model.get_weights())
     return frozen
+
+
+def _copied(model: keras.Model, prefix: str) -> keras.Model:
+    """A copy, with other weights, whose inputs begin with `prefix`, as do those of models in it.
+
+    Keras takes no two layers of one name for a graph: of two that are called alike it complains
+    where it ought to say that they are not connected.
+    """
+
+    def copied(layer):
+        if isinstance(layer, keras.Model):
+            return _copied(layer, f"{prefix}_{layer.name}")
+        return type(layer).from_config(layer.get_config())
+
+    inputs = keras.tree.map_structure(
+        lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=f"{prefix}_{x.name}"),
+        model.input,
+    )
+    copy = keras.models.clone_model(model, inputs, clone_function=copied)
+    kind = Frozen if isinstance(model, Frozen) else keras.Model
+    return kind(copy.input, copy.output, name=model.name)
 
 
 def _combiner(method: str, count: int, classes: int, seed: int | None) -> keras.Model:
@@ -224,7 +246,7 @@ def _log(probabilities):
 
 
 def _assemble(members: Sequence[Frozen], combine: keras.Model, **head: Any) -> keras.Model:
-    images = keras.Input((None, None, 3), name="images")
+    images = keras.Input((None, None, 3), name="pixels")
     logits = combine([member(images) for member in members])
     network = keras.Model(images, logits, name="network")
     model = image_classifier(network, input_shape=(None, None, 3), **head)

@@ -310,3 +310,31 @@ def test_what_only_crops_of_are_seen_needs_memory_for_them_alone(tmp_path, monke
         dfk.load(tmp_path / f"{name}.keras").predict(image) for name in ("plain", "cropping")
     )
     assert "would need about" in refused.error and not answered.error
+
+
+def test_features_are_what_the_logits_are_made_of(folder):
+    for name in ("resizing", "native"):
+        classifier = dfk.load(folder / f"{name}.keras")
+        given = [*_paths(folder), b"junk"]
+        features = classifier.features(given, batch_size=3)
+        assert features.shape == (8, 4) and features.dtype == np.float32
+        assert np.isnan(features[7]).all() and np.isfinite(features[:7]).all()
+        looking = models.features_of(classifier.model)
+        with Image.open(given[1]) as image:
+            expected = looking(np.float32(image)[None])
+        np.testing.assert_allclose(features[1:2], expected, rtol=1e-5)
+        plain, with_them = (x.predict(given) for x in (classifier, classifier.with_features()))
+        for a, b in zip(plain, with_them, strict=True):
+            assert (a.label, a.error, a.features) == (b.label, b.error, None)
+            np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-6)
+        assert classifier.features([]).shape == (0, 4)
+
+
+def test_an_svm_has_no_features(folder):
+    with pytest.raises(UsageError, match="SVM"):
+        dfk.load(folder / "svm.skops").features(_paths(folder))
+
+
+def test_a_saved_model_has_no_features(exported):
+    with pytest.raises(UsageError, match="SavedModel"):
+        dfk.load(exported).features([noise(16, 16, 1)])
