@@ -100,7 +100,8 @@ def _tell(
     within = f", its member {start.network.name}" if start.network and start.network.place else ""
     others = f", for other classes than {', '.join(known)}" if known else ""
     head = f"; the head is fresh{others}" if fresh else ""
-    logging.info(f"Starting with {start.file}{within}: {count} of {of} arrays taken{head}.")
+    what = "Starting with %s%s: %d of %d arrays taken%s."
+    logging.info(what, start.file, within, count, of, head)
 
 
 def _classes_in(file: Path) -> int | None:

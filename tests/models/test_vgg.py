@@ -167,6 +167,17 @@ def test_a_weights_file_says_which_arm_it_is(request, arm, file, tmp_path):
     np.testing.assert_array_equal(network_of(loaded)(IMAGES), network_of(model)(IMAGES))
 
 
+@pytest.mark.parametrize("file", ["m.weights.h5", "m.keras"])
+def test_other_classes_get_a_head_of_their_own(scratch, file, tmp_path):
+    (scratch.model.save if file == "m.keras" else scratch.model.save_weights)(tmp_path / file)
+    other = network_of(VGG16(weights=tmp_path / file, **SMALL | {"classes": 3}))
+    for layer in scratch.network.layers:
+        if layer.name != "logits":
+            pairs = zip(layer.weights, other.get_layer(layer.name).weights, strict=True)
+            assert all(np.array_equal(*pair) for pair in pairs), layer.name
+    assert other.output_shape == (None, 3)
+
+
 def test_weights_of_the_other_arm_do_not_fit(keras_vgg):
     with pytest.raises(WeightsError, match=r"does not fit.*`none`.*PATH"):
         VGG16(weights=keras_vgg.folder / "notop.h5", batch_norm=True, **SMALL)
