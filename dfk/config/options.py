@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import ClassVar, Self
 
 from dfk.config import conditions, start
-from dfk.config.knobs import LARGEST_RATE, each_is_named, knob
+from dfk.config.knobs import each_is_named, knob
 from dfk.config.values import Choice, FilePath, Number, Several
 from dfk.errors import UsageError
 
@@ -64,7 +64,7 @@ class FixedPart(Network):
 
     def has_fixed_part(self, config: Config) -> bool:
         """Whether it does as the knobs are set: the base does while the head is trained."""
-        stays = config.start.head_epochs > 0 or not config.value("fine_tune_from")
+        stays = config.start.head_epochs > 0 or not config.start.fine_tune_from
         return bool(config.starts_with) and stays
 
     def check(self, config: Config) -> None:
@@ -106,17 +106,6 @@ class VGG16(FixedPart):
         "BatchNormalization), a run, or a file.",
         FilePath(),
         needs=conditions.NO_WEIGHTS,
-    )
-    fine_tune_from: str = knob(
-        "block4",
-        "The block of VGG16 from which on its base trains after the epochs of the head.",
-        needs=conditions.GIVEN_WEIGHTS,
-    )
-    fine_tune_learning_rate: float = knob(
-        1e-5,
-        "The learning rate of VGG16 after the epochs of the head.",
-        Number(float, 1e-12, LARGEST_RATE),
-        needs=conditions.GIVEN_WEIGHTS,
     )
 
 

@@ -12,8 +12,8 @@ from dfk.config.values import FilePath, Number
 
 # What weights may be beside runs and files.
 NONE, IMAGENET = "none", "imagenet"
-# Of --fine_tune_from: every layer
-ALL = "all"
+# Of --fine_tune_from: every layer, and what the kind of network has
+ALL, AUTO = "all", "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +37,15 @@ class Start:
         needs=conditions.GIVEN_WEIGHTS,
     )
     fine_tune_from: str = knob(
-        ALL,
+        AUTO,
         "The layer or block from which on the base trains after the epochs of the head: all for "
-        "all of it, empty for none.",
+        "all of it, empty for none; auto is block4 of VGG16, all of others.",
         needs=conditions.GIVEN_WEIGHTS,
     )
     fine_tune_learning_rate: float = knob(
         0.0,
-        "The learning rate after the epochs of the head; 0 is a tenth of --learning_rate.",
+        "The learning rate after the epochs of the head; 0 is 1e-5 for VGG16, for others a tenth "
+        "of --learning_rate.",
         Number(float, 1e-12, LARGEST_RATE, or_none=True),
         needs=conditions.GIVEN_WEIGHTS,
     )

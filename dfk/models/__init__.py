@@ -27,7 +27,7 @@ from dfk.models.ensemble import (
 )
 from dfk.models.following import follow
 from dfk.models.freezing import set_trainable_from
-from dfk.models.kinds import BUILDERS, KINDS, Phase, build, start_of
+from dfk.models.kinds import BUILDERS, KINDS, Phase, build, fine_tuning, start_of
 from dfk.models.limits import (
     image_sizes,
     input_size,
@@ -69,6 +69,7 @@ __all__ = [
     "crops_of",
     "cross_fit_ensemble",
     "features_of",
+    "fine_tuning",
     "fit_ensemble",
     "follow",
     "has_batch_norm",

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import keras
 
 from dfk.config import Config
-from dfk.config.start import ALL, IMAGENET
+from dfk.config.start import ALL, AUTO, IMAGENET
 from dfk.models import deepfakenet, forensic, freezing, locate, residual, rich, starts, vgg
 from dfk.models.classifier import network_of
 from dfk.models.deepfakenet import DeepFakeNet
@@ -59,8 +59,7 @@ def _phases(config: Config) -> list[Phase]:
     if not config.starts_with:
         return [Phase(fit.epochs, fit.learning_rate)]
     head = Phase(min(config.start.head_epochs, fit.epochs), fit.learning_rate, "", is_fixed=fixed)
-    start = config.value("fine_tune_from")
-    rate = config.value("fine_tune_learning_rate") or fit.learning_rate / 10
+    start, rate = fine_tuning(config)
     rest = Phase(fit.epochs, rate, start, is_fixed=fixed and not start)
     # Either may have no epoch to train.
     return [head] * (head.until > 0) + [rest] * (rest.until > head.until)
@@ -70,8 +69,16 @@ def _measured(config: Config) -> int:
     return smallest_image(build(config.with_(image_size=0), ("a", "b"), precision="float32"))
 
 
+def fine_tuning(config: Config) -> tuple[str, float]:
+    """The layer from which on a base trains after its head, and the learning rate then."""
+    layer, rate = KINDS[config.model].fine_tuning
+    given = config.start
+    layer = layer if given.fine_tune_from == AUTO else given.fine_tune_from
+    return layer, given.fine_tune_learning_rate or rate or config.fit.learning_rate / 10
+
+
 def _check_layer(config: Config) -> None:
-    if (layer := config.value("fine_tune_from")) not in ("", ALL):
+    if (layer := fine_tuning(config)[0]) not in ("", ALL):
         network = network_of(build(config.with_(image_size=0), ("a", "b"), precision="float32"))
         freezing.first([x.name for x in freezing.base_of(network)], layer)
 
@@ -91,6 +98,8 @@ class Kind(NamedTuple):
         shape_of: knows a network of this kind by its layers, as `starts.Reader`; None: by its name.
         find: what weights mean to it, as `starts.find` without a reader; None: nothing of its own.
         check_layer: refuses a `--fine_tune_from` that is no layer of it.
+        fine_tuning: what `--fine_tune_from` and `--fine_tune_learning_rate` are where they are left
+            to the kind; a rate of 0 is a tenth of `--learning_rate`.
         phases: the parts of its training, in their order; each has an epoch or more.
         last_fixed: the last layer of the part that may stay fixed, [N, D]; "" for none. Its options
             are a `FixedPart`.
@@ -105,6 +114,7 @@ class Kind(NamedTuple):
     shape_of: starts.Reader | None = None
     find: Callable[[str | Path], Start | None] | None = None
     check_layer: Callable[[Config], None] = _check_layer
+    fine_tuning: tuple[str, float] = (ALL, 0.0)
     phases: Callable[[Config], list[Phase]] = _phases
     last_fixed: str = ""
     least: Callable[[Config], int] = _measured
@@ -145,7 +155,7 @@ def _of_vgg16(config: Config, start: Start | None) -> dict[str, Any]:
 
 def _check_layer_of_vgg16(config: Config) -> None:
     batch_norm = _of_vgg16(config, start_of(config))["batch_norm"]
-    vgg.check_trainable_from(config.value("fine_tune_from"), batch_norm=batch_norm)
+    vgg.check_trainable_from(fine_tuning(config)[0], batch_norm=batch_norm)
 
 
 def _phases_of_rich(config: Config) -> list[Phase]:
@@ -167,6 +177,7 @@ KINDS = {
         shape_of=vgg.shape_of,
         find=vgg.find,
         check_layer=_check_layer_of_vgg16,
+        fine_tuning=("block4", 1e-5),
         last_fixed="average",
         least=lambda _: vgg.SMALLEST_IMAGE,
         learns_size=True,

@@ -102,6 +102,9 @@ def _resolved(config: Config, upcoming: Collection[Path]) -> Config:
             precision=hardware.resolve_precision(config.fit.precision),
             augment=augment.expand(config.input.augment),
         )
+    if config.starts_with:
+        layer, rate = models.fine_tuning(config)
+        config = config.with_(fine_tune_from=layer, fine_tune_learning_rate=rate)
     return config
 
 

@@ -42,7 +42,7 @@ def _parse(output_dir, *flags):
         (["--weights=both", "--model=residual"], "residual", 0, {"filters": ("2", "3")}),
         (["--weights=unibuc-small"], "residual", 0, {"high_pass": True}),
         (["--weights=unibuc", "--model=rich"], "rich", 0, {}),
-        (["--weights=imagenet"], "vgg16", 128, {"fine_tune_from": "block4"}),
+        (["--weights=imagenet"], "vgg16", 128, {"fine_tune_from": "auto"}),
         (["--weights=none"], "deepfakenet", 128, {}),
     ],
 )

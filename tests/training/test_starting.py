@@ -39,6 +39,7 @@ def test_the_head_trains_first_then_the_base_from_a_layer_on(start, data_dir, tm
     assert rates == pytest.approx([0.01, 0.001, 0.001])
     flags = (run_dir / runs.FLAGS).read_text()
     assert f"--weights={start}/model.keras\n" in flags and "--image_size=16\n" in flags
+    assert "--fine_tune_learning_rate=0.001\n" in flags
     known = json.loads((run_dir / runs.ENVIRONMENT).read_text())["weights"]
     assert known["file"] == f"{start}/model.keras" and len(known["sha256"]) == 64
 
