@@ -32,12 +32,12 @@ class MixUp(keras_cv.layers.MixUp):
 
     def _batch_augment(self, inputs):
         self._validate_inputs(inputs)
-        images, labels = inputs["images"], inputs["labels"]
+        images, labels = _exact(inputs)
         share_key, order_key = _keys(inputs["seed"], 2)
         share = _beta(self.alpha, tf.shape(images)[0], share_key)
         order = _permutation(images, order_key)
-        images = kernels.blend(images, share, order)
-        return {"images": images, "labels": self._update_labels(labels, share, order)}
+        mixed = kernels.blend(images, share, order)
+        return _answer(self, mixed, self._update_labels(labels, share, order))
 
     def _validate_inputs(self, inputs):
         super()._validate_inputs(inputs)
@@ -56,7 +56,7 @@ class CutMix(keras_cv.layers.CutMix):
 
     def _batch_augment(self, inputs):
         self._validate_inputs(inputs)
-        images, labels = inputs["images"], inputs["labels"]
+        images, labels = _exact(inputs)
         shape = tf.shape(images)
         count, height, width = shape[0], shape[1], shape[2]
         share_key, order_key, y_key, x_key = _keys(inputs["seed"], 4)
@@ -67,7 +67,7 @@ class CutMix(keras_cv.layers.CutMix):
         heights = tf.cast(side * tf.cast(height, tf.float32), tf.int32)
         widths = tf.cast(side * tf.cast(width, tf.float32), tf.int32)
         mixed, share = _paste(images, order, x, y, widths, heights)
-        return {"images": mixed, "labels": self._update_labels(labels, share, order)}
+        return _answer(self, mixed, self._update_labels(labels, share, order))
 
     def _validate_inputs(self, inputs):
         super()._validate_inputs(inputs)
@@ -115,6 +115,17 @@ def make_mixer(mixup_alpha: float, cutmix_alpha: float, switch_prob: float) -> M
 
 def _chosen(mixup_alpha: float, cutmix_alpha: float):
     return [pair for pair in ((MixUp, mixup_alpha), (CutMix, cutmix_alpha)) if pair[1] > 0]
+
+
+def _exact(inputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+    """Images and labels in float32, whatever the layer's dtype policy."""
+    return [tf.cast(inputs[name], tf.float32) for name in ("images", "labels")]
+
+
+def _answer(layer: keras.layers.Layer, *mixed: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Images and labels in the dtype of the layer's policy."""
+    images, labels = (tf.cast(x, layer.compute_dtype) for x in mixed)
+    return {"images": images, "labels": labels}
 
 
 def _keys(seed: tf.Tensor, count: int) -> list[tf.Tensor]:

@@ -206,8 +206,14 @@ def test_what_mixes_comes_back(name):
     if not ON_JAX:  # There it runs in tf.data alone.
         batch = {"images": _values((4, 8, 8, 3), "float32"), "labels": keras.ops.eye(4)}
         batch["seed"] = keras.ops.convert_to_tensor([1, 2], "int64")
-        for key, value in layer(dict(batch)).items():
-            np.testing.assert_array_equal(value, again(dict(batch))[key])
+        expected = layer(dict(batch))
+        for key, value in again(dict(batch)).items():
+            np.testing.assert_array_equal(value, expected[key])
+        for policy in POLICIES:
+            made = type(layer)(0.4, dtype=policy)
+            for key, value in made(dict(batch)).items():
+                assert value.dtype == made.compute_dtype
+                np.testing.assert_allclose(_array(value), _array(expected[key]), rtol=0.01)
 
 
 @pytest.mark.slow
