@@ -11,6 +11,8 @@ from dfk.system import hardware
 
 # Of a call: images share it while all of them together take no more.
 CALL_BYTES = 2**30
+# Bytes of a pixel that waits for its call: uint8 and float32 of three colours.
+_READY = 15
 # What is taken of the memory available; the next images are decoded meanwhile.
 _SHARE = 0.8
 
@@ -101,7 +103,12 @@ class Limits(NamedTuple):
             )
         return ""
 
-    def at_once(self, height: int, width: int, batch_size: int) -> int:
-        """How many images of one size share a call."""
+    def at_once(self, height: int, width: int, batch_size: int, ready: int = 0) -> int:
+        """How many images of one size share a call.
+
+        Args:
+            ready: how many calls' images are decoded besides, which count as the call's own.
+        """
         most = min(CALL_BYTES, _SHARE * hardware.available_bytes())
-        return max(1, min(batch_size, int(most / self.memory.of(height, width))))
+        each = self.memory.of(height, width) + ready * _READY * height * width
+        return max(1, min(batch_size, int(most / each)))

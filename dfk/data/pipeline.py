@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ Mixer = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 _WHOLE = 2**16
 # Windows of each image of a holdout, at these shares of the room that there is for them.
 _SPREAD = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
+READY = 2  # Batches of what is not training that wait, at most
 # What of the memory available the batches in work may take; bytes of a pixel that is decoded, and
 # of one in a batch, in each of its shapes from uint8 to what is handed over.
 _IN_WORK, _DECODED, _BATCHED = 0.25, 12, 40
@@ -100,6 +102,7 @@ def make_dataset(
         raise UsageError("the split holds no image")
     batch_size = min(batch_size, count)
     labels = tf.one_hot(split.labels, classes)
+    split = dataclasses.replace(split, images=stored.held(split.images))
 
     if not (image_size or crop or batches):
         _check_one_size(split)
@@ -112,6 +115,7 @@ def make_dataset(
         order = tf.constant(np.concatenate(batches), tf.int64)
         ends = np.cumsum([len(batch) for batch in batches])
         steps = tf.data.Dataset.from_tensor_slices(([0, *ends[:-1]], ends))
+        steps.images = split.images  # See `reading.fetcher`.
 
         def ordered(start: tf.Tensor, end: tf.Tensor):
             indices, shares = (
@@ -121,8 +125,9 @@ def make_dataset(
             images = fetch(indices, lambda sizes: reading.spread_places(sizes, crop, shares))
             return tf.cast(images, tf.float32), tf.gather(labels, indices)
 
-        threads = _at_once(split, batch_size, image_size or crop)
-        return steps.map(ordered, threads).prefetch(2)
+        pixels = [(image_size or crop) ** 2 or math.prod(shape) for shape in split.shapes]
+        most = _in_work(split, max(len(batch) * pixels[batch[0] // views] for batch in batches))
+        return steps.map(ordered, _threads(most)).prefetch(min(READY, most))
 
     side = window_side(split, image_size, crop)
     fetch = reading.fetcher(split, image_size, side, from_files=bool(service))
@@ -156,10 +161,12 @@ def make_dataset(
             return images, targets
         return images, targets, tf.linalg.matvec(targets, tf.constant(class_weight, tf.float32))
 
-    threads = _at_once(split, share, shown)
+    pixels = shown**2 or max(map(math.prod, split.shapes))
+    threads = _threads(_in_work(split, share * pixels))
 
     def steps(first: int, end: int) -> tf.data.Dataset:
         numbers = tf.data.Dataset.range(first * per_epoch, end * per_epoch)
+        numbers.images = split.images
         return numbers.map(drawn, threads)
 
     if not service:
@@ -200,14 +207,14 @@ def _check_one_size(split: Split) -> None:
         )
 
 
-def _at_once(split: Split, batch_size: int, side: int) -> int:
-    """How many batches of `side`, or of whole images, may be in work.
+def _in_work(split: Split, pixels: int) -> int:
+    """How many batches of so many pixels memory allows to be in work, at least one."""
+    sizes = [math.prod(shape) for shape in split.shapes]
+    is_decoded = len(set(sizes)) > 1 or stored.files_of(split.images)
+    held = pixels * _BATCHED + max(sizes) * _DECODED * bool(is_decoded)
+    return max(1, int(_IN_WORK * hardware.available_bytes() / held))
 
-    AUTOTUNE, which takes up to as many as there are cores, where memory allows these.
-    """
-    pixels = [math.prod(shape) for shape in split.shapes]
-    batch = batch_size * (side**2 or max(pixels)) * _BATCHED
-    is_decoded = len(set(pixels)) > 1 or stored.files_of(split.images)
-    held = batch + max(pixels) * _DECODED * bool(is_decoded)
-    most = int(_IN_WORK * hardware.available_bytes() / held)
-    return tf.data.AUTOTUNE if most >= hardware.cores() else max(1, most)
+
+def _threads(most: int) -> int:
+    """AUTOTUNE, which takes up to as many as there are cores, where `most` are these."""
+    return tf.data.AUTOTUNE if most >= hardware.cores() else most

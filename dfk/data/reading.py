@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -30,7 +31,11 @@ def fetcher(
     Images of a batch that are neither resized nor cut must have one size. Values that are no
     pixels, of one size, stay as they are.
 
+    What is in memory is referred to weakly, since TensorFlow keeps what a graph calls in Python
+    until the process ends: whoever uses the function holds `split.images`.
+
     Args:
+        split: whose images are `stored.Images`.
         image_size: side that images are resized to; 0 keeps their size.
         side: of the window that is cut out of each that is not resized; 0 for whole images.
         from_files: for other processes, which do not have what is in memory here.
@@ -47,6 +52,7 @@ def fetcher(
     read = _whole(split, from_files=from_files)
     is_one_size = len(set(split.shapes)) == 1
     first = stored.kept_of(split.images)[0]
+    images = weakref.ref(split.images)
     shape = first.shape if is_one_size else [None, None, 3]
 
     def same_size(indices: tf.Tensor, _: Places) -> tf.Tensor:
@@ -54,7 +60,7 @@ def fetcher(
             batch = _in_turn(read, indices, shape, tf.uint8)
         else:
             batch = tf.numpy_function(
-                lambda rows: np.stack([split.images[i] for i in rows]),
+                lambda rows: np.stack([images()[i] for i in rows]),
                 [indices],
                 first.dtype,
                 stateful=False,
@@ -129,7 +135,7 @@ def _in_turn(one: Callable, elements, shape: Sequence[int], dtype: tf.DType) -> 
     return tf.map_fn(one, elements, fn_output_signature=spec, parallel_iterations=1)
 
 
-def _either(images: Sequence[np.ndarray], in_memory: Callable, in_file: Callable) -> Callable:
+def _either(images: stored.Images, in_memory: Callable, in_file: Callable) -> Callable:
     """Reads each image from where it is."""
     files = stored.files_of(images)
     if not files:
@@ -148,21 +154,21 @@ def _either(images: Sequence[np.ndarray], in_memory: Callable, in_file: Callable
     return read
 
 
-def _in_memory(images: Sequence[np.ndarray]) -> Callable[[tf.Tensor], tf.Tensor]:
-    kept = stored.kept_of(images)
+def _in_memory(images: stored.Images) -> Callable[[tf.Tensor], tf.Tensor]:
+    images = weakref.ref(images)
 
     def read(index: tf.Tensor) -> tf.Tensor:
-        image = tf.numpy_function(lambda i: kept[i], [index], tf.uint8, stateful=False)
+        image = tf.numpy_function(lambda i: images().kept[i], [index], tf.uint8, stateful=False)
         return tf.ensure_shape(image, [None, None, 3])
 
     return read
 
 
-def _part_in_memory(images: Sequence[np.ndarray]) -> Read:
-    kept = stored.kept_of(images)
+def _part_in_memory(images: stored.Images) -> Read:
+    images = weakref.ref(images)
 
     def cut(index: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return kept[index][rows[:, None], columns]
+        return images().kept[index][rows[:, None], columns]
 
     def read(index: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
         inputs = [index, rows, columns]

@@ -45,6 +45,11 @@ class Images(Sequence[np.ndarray]):
         return kept
 
 
+def held(images: Sequence[np.ndarray]) -> Images:
+    """The same as what can be referred to weakly, as a plain list cannot."""
+    return images if isinstance(images, Images) else Images(images)
+
+
 def kept_of(images: Sequence[np.ndarray]) -> Sequence[np.ndarray | File]:
     """What is held of each image; of a plain list, the pixels."""
     return images.kept if isinstance(images, Images) else images

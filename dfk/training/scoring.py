@@ -8,7 +8,7 @@ import numpy as np
 from dfk import models
 from dfk.data.catalog import Split
 from dfk.data.limits import Limits
-from dfk.data.pipeline import make_dataset
+from dfk.data.pipeline import READY, make_dataset
 from dfk.errors import UsageError
 from dfk.system.progress import Bar
 from dfk.training import jax_devices
@@ -34,7 +34,7 @@ def predict(
     for (height, width), indices in groups.items():
         if problem := limits.refusal(height, width):
             raise UsageError(f"{split.origins[indices[0]]}: {problem}")
-        size = limits.at_once(height, width, batch_size)
+        size = limits.at_once(height, width, batch_size, ready=READY + 1)
         batches += [indices[i : i + size] for i in range(0, len(indices), size)]
     answers = np.zeros((len(split), classes), np.float32)
     with Bar(total=len(split), desc=progress, unit=" images", delay=2, leave=False) as bar:

@@ -1,5 +1,8 @@
 """Each epoch shows each image once, in an order that the seed alone decides."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -246,3 +249,35 @@ def test_turns_need_square_images():
     with pytest.raises(ValueError, match=r"'turn' needs square images, these are 9 x 7; .*vflip"):
         _dataset(_noise((7, 9)), augmentations=turns, training=True)
     _dataset(_noise((7, 9)), augmentations=turns, training=True, image_size=8)
+
+
+# Memory
+
+
+@pytest.mark.parametrize("options", [{}, {"training": True}, {"training": True, "crop": 2}])
+@pytest.mark.parametrize("sizes", [[(3, 3)] * 4, [(3, 3), (4, 5), (4, 5), (3, 3)]])
+def test_images_go_when_their_dataset_goes(sizes, options):
+    """TensorFlow keeps what a graph calls in Python, and with it what that refers to."""
+    split = _noise(*sizes)
+    image = weakref.ref(split.images[0])
+    if len(set(sizes)) > 1:
+        options = {**options, "image_size": 0 if "crop" in options else 4}
+    dataset = _dataset(split, batch_size=2, **options)
+    del split
+    assert len(list(dataset)) == 2  # The dataset holds them as long as it is there.
+    assert len(list(dataset)) == 2
+    del dataset
+    gc.collect()
+    assert image() is None
+
+
+def test_few_large_batches_are_in_work(monkeypatch):
+    split = _noise(*[(64, 64)] * 8)
+    monkeypatch.setattr(pipeline.hardware, "cores", lambda: 8)
+    batch = 4 * 64 * 64 * pipeline._BATCHED
+    for batches, expected in ((1.5, 1), (5.5, 5)):
+        available = batches * batch / pipeline._IN_WORK
+        monkeypatch.setattr(pipeline.hardware, "available_bytes", lambda x=available: x)
+        assert pipeline._in_work(split, 4 * 64 * 64) == expected
+    assert pipeline._threads(5) == 5
+    assert pipeline._threads(8) == tf.data.AUTOTUNE

@@ -149,6 +149,7 @@ def test_a_call_takes_as_many_images_as_share_its_memory(monkeypatch):
     limits = Limits(memory=Memory(1000))
     assert limits.at_once(1024, 1024, 32) == 1 and limits.at_once(100, 100, 32) == 32
     assert limits.at_once(512, 512, 32) == 4
+    assert limits.at_once(512, 512, 32, ready=3) == 3
     monkeypatch.setattr("dfk.system.hardware.available_bytes", lambda: 2**20)
     assert limits.at_once(512, 512, 32) == 1
 
