@@ -191,5 +191,5 @@ def another_model(row: Row, now: Prediction) -> UsageError:
 
 
 def _told(prediction: Prediction) -> str:
-    label, confidence, _, error, doubt = prediction
-    return f"{label or error} ({confidence:.3f})" + (f", in doubt: {doubt}" if doubt else "")
+    doubt = f", in doubt: {prediction.doubt}" if prediction.doubt else ""
+    return f"{prediction.label or prediction.error} ({prediction.confidence:.3f}){doubt}"
