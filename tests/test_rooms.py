@@ -81,7 +81,6 @@ ELSEWHERE = {
     "benchmarks/head": "benchmarks/test_benchmark",
     "benchmarks/input": "benchmarks/test_benchmark",
     "benchmarks/machine": "benchmarks/test_twins",
-    "benchmarks/onnx_twin": "benchmarks/test_twins",
     "benchmarks/parts": "benchmarks/test_benchmark",
     "benchmarks/pictures": "benchmarks/test_benchmark",
     "benchmarks/serve": "benchmarks/serving/test_serving",

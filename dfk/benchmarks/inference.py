@@ -1,8 +1,10 @@
-"""The exported ensemble beside ONNX Runtime and OpenVINO running the same network."""
+"""The exported ensemble: its SavedModel beside its exports for other runtimes."""
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +32,19 @@ def rows(full: bool) -> list[Row]:
 
 
 def _rows(folder: Path, batch: int, turns: tuple[int, int], flops: float, note: str) -> list[Row]:
+    from dfk.export import portable
+
     precision = hardware.resolve_precision("auto")
-    (exported,) = (folder / "saved_model").glob("[0-9]*")
-    arguments = {"batch": batch}
-    ours = Contestant(
-        f"dfk {precision}, batch {batch}", saved_model, {"folder": str(exported), **arguments}
-    )
-    twin = {"file": str(folder / "ensemble.onnx"), **arguments}
+
+    def contestant(name: str, make: Callable[..., Measured], form: str) -> Contestant:
+        arguments = {"folder": str(folder / form / "1"), "batch": batch}
+        return Contestant(name, make, arguments, portable.MODULES.get(form, ()))
+
+    ours = contestant(f"dfk {precision}, batch {batch}", saved_model, "saved_model")
     rivals = [
-        Contestant("ONNX Runtime", onnx_runtime, twin, ["onnx", "onnxruntime"]),
-        Contestant("OpenVINO", openvino, twin, ["onnx", "openvino"]),
+        contestant("--format=onnx", onnx, "onnx"),
+        contestant("--format=openvino", openvino, "openvino"),
+        contestant("--format=litert", litert, "litert"),
     ]
     measured = contest(ours, rivals, rounds=turns[0], at_once=turns[1])
     what = f"ensemble of DeepFakeNet and VGG16 at {_SIDE}, batch {batch}"
@@ -59,10 +64,11 @@ def _rows(folder: Path, batch: int, turns: tuple[int, int], flops: float, note: 
 
 
 def _prepare(folder: Path) -> tuple[float, str]:
-    """Writes the SavedModel and the ONNX file; returns the FLOPs of an image, and a note."""
+    """Exports an ensemble in all formats; returns the FLOPs of an image, and a note."""
     import keras
 
     from dfk import export, models
+    from dfk.export import portable
 
     keras.utils.set_random_seed(0)
     shape = (None, None, 3)
@@ -77,12 +83,10 @@ def _prepare(folder: Path) -> tuple[float, str]:
     precision = hardware.resolve_precision("auto")
     export.export(file, folder / "saved_model", precision=precision)
     flops = sum(machine.inference_flops(models.network_of(m), _SIDE) for m in members)
-    try:
-        from dfk.benchmarks import onnx_twin
-    except ImportError:
-        return flops, ""
-    onnx_twin.write(ensemble, _SIDE, folder / "ensemble.onnx")
-    return flops, "OpenVINO computes in bfloat16 where dfk does, ONNX Runtime in float32"
+    for form, modules in portable.MODULES.items():
+        if all(importlib.util.find_spec(module) for module in modules):
+            export.export(file, folder / form, form=form)
+    return flops, "OpenVINO computes in bfloat16 where dfk does, the others in float32"
 
 
 def _images(batch: int) -> np.ndarray:
@@ -104,24 +108,34 @@ def saved_model(*, folder: str, batch: int) -> Measured:
     return run
 
 
-def onnx_runtime(*, file: str, batch: int) -> Measured:
+def onnx(*, folder: str, batch: int) -> Measured:
     """The same in ONNX Runtime, with as many threads as cores."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = hardware.cores()
+    file = f"{folder}/model.onnx"
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     images = _images(batch)
     return lambda: session.run(None, {"images": images})[0]
 
 
-def openvino(*, file: str, batch: int) -> Measured:
+def openvino(*, folder: str, batch: int) -> Measured:
     """The same in OpenVINO with its defaults for one request at a time."""
     import openvino as ov
 
     core = ov.Core()
-    model = core.read_model(file)
+    model = core.read_model(f"{folder}/model.xml")
     model.reshape([batch, _SIDE, _SIDE, 3])
     compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
     request, images = compiled.create_infer_request(), _images(batch)
     return lambda: request.infer({"images": images})[0]
+
+
+def litert(*, folder: str, batch: int) -> Measured:
+    """The same in LiteRT, with as many threads as cores."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(f"{folder}/model.tflite", num_threads=hardware.cores())
+    runner, images = interpreter.get_signature_runner(), _images(batch)
+    return lambda: runner(images=images)["probabilities"]

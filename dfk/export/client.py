@@ -17,12 +17,17 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 # Any batch of images of one size, uint8 [N, H, W, 3], to probabilities, float32 [N, C]
 Answer = Callable[[np.ndarray], np.ndarray]
+
+FACTS = "dfk.json"
+# What `read` raises, of Pillow's own, too.
+FAILURES = (ValueError, OSError, SyntaxError)
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _LEAST = np.finfo(np.float32).tiny
@@ -61,14 +66,14 @@ def _litert(file: str) -> Answer:
     return lambda images: runner(images=images)["probabilities"]
 
 
-def read(path: str, facts: dict) -> np.ndarray:
+def read(file: str | BinaryIO, facts: dict) -> np.ndarray:
     """The pixels of an image that the model takes, uint8 [1, H, W, 3].
 
     Raises:
         ValueError, OSError: for any other; the message says why.
     """
     Image.MAX_IMAGE_PIXELS = None  # Here is a limit of its own.
-    with Image.open(path, formats=_FORMATS) as image:
+    with Image.open(file, formats=_FORMATS) as image:
         width, height = image.size
         if getattr(image, "is_animated", False):
             raise ValueError("it is animated")
@@ -76,12 +81,16 @@ def read(path: str, facts: dict) -> np.ndarray:
             raise ValueError(f"{image.format} of mode {image.mode}: convert it to RGB")
         if min(height, width) < facts["smallest_image"]:
             raise ValueError(f"the model cannot take an image of {width} x {height}")
-        if width * height > facts["max_pixels"]:
+        if width * height > facts["max_pixels"] or max(width, height) > _side(facts):
             raise ValueError(f"{width} x {height} pixels are too many")
         if image.mode.startswith("I"):  # 16 bits of grey, cut to 8
             grey = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
             return np.repeat(grey[None, ..., None], 3, axis=3)
         return np.asarray(image.convert("RGB"))[None]
+
+
+def _side(facts: dict) -> float:
+    return facts["largest_side"] or math.inf
 
 
 def is_known(probabilities: np.ndarray, facts: dict) -> bool:
@@ -93,7 +102,7 @@ def is_known(probabilities: np.ndarray, facts: dict) -> bool:
 def main(paths: list[str]) -> int:
     """Answers for images, one after the other, and prints a row for each."""
     folder = Path(__file__).resolve().parent
-    facts = json.loads((folder / "dfk.json").read_text(encoding="utf-8"))
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     names, answer, failed = facts["class_names"], load(folder), False
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["path", "label", "confidence", "known", *names, "error"])
@@ -102,7 +111,7 @@ def main(paths: list[str]) -> int:
             (probabilities,) = answer(read(path, facts))
             if not math.isfinite(probabilities.sum()):
                 raise ValueError("the model has no answer")
-        except (ValueError, OSError, SyntaxError) as error:  # Pillow raises all of them.
+        except FAILURES as error:
             failed = True
             table.writerow([path, *[""] * (len(names) + 3), " ".join(str(error).split())])
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,12 @@ from dfk.errors import DfkError
 from dfk.export import check, client, serving_files
 from dfk.export.dense import Dense
 from dfk.export.graph import ANSWER, PIXELS, Graph
-from dfk.export.signatures import largest_image, quiet
+from dfk.export.signatures import BUDGET_BYTES, largest_image, quiet
+from dfk.layers import NoiseStatistics, RichFeatures, noise_statistics
 from dfk.system import files
 from dfk.system.messages import stderr_closed
 from dfk.text import printable
 
-FACTS = "dfk.json"
 # Of each format, what must be installed: the converter and the runtime.
 MODULES = {
     "onnx": ("onnx", "tf2onnx", "onnxruntime"),
@@ -31,6 +32,8 @@ MODULES = {
     "litert": ("ai_edge_litert",),
 }
 _RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "litert": "ai-edge-litert"}
+# Bytes of a pixel, at most, where an image is counted in one go and not in tiles
+_COUNTED = 2500
 
 _README = """\
 # {name}: image in, {classes} classes out
@@ -59,9 +62,11 @@ class Writer:
 
     def __init__(self, form: str, name: str, model: keras.Model, dense: Dense, max_pixels: int):
         self._form, self._model, self._dense = form, model, dense
-        max_pixels = max_pixels or largest_image(dense)
+        whole = _counts_whole(model)
+        most = min(largest_image(dense), BUDGET_BYTES // _COUNTED if whole else math.inf)
         self.facts = {
-            **serving_files.describe(name, model, dense, max_pixels),
+            **serving_files.describe(name, model, dense, max_pixels or most),
+            "largest_side": noise_statistics.WINDOW if whole else None,
             "format": form,
             "input": f"{PIXELS}: uint8 [N, H, W, 3]",
             "output": f"{ANSWER}: float32 [N, {len(models.class_names_of(model))}]",
@@ -96,7 +101,7 @@ class Writer:
 
     def finish(self, folder: Path, facts: dict[str, Any], examples: Sequence[bytes]) -> None:
         """Writes into the folder what the client reads."""
-        files.write_json(folder / FACTS, facts)
+        files.write_json(folder / client.FACTS, facts)
 
     def write_beside(self, output_dir: Path, facts: dict[str, Any]) -> None:
         """Writes beside the versions how to run them."""
@@ -111,6 +116,15 @@ class Writer:
             names=", ".join(names),
         )
         files.write_atomic(output_dir / "README.md", text)
+
+
+def _counts_whole(model: keras.Model) -> bool:
+    """Whether a network counts in images of any size, not in crops of them."""
+    if members := models.members_of(model):
+        return any(map(_counts_whole, members))
+    counting = NoiseStatistics | RichFeatures
+    counts = any(isinstance(layer, counting) for layer in models.network_of(model).layers)
+    return counts and not models.input_size(model) and not models.crops_of(model)
 
 
 def _text(value: Any) -> str:

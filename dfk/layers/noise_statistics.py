@@ -17,7 +17,7 @@ BINS = 32  # Of a radial spectrum and of a colour histogram
 _BRIGHTNESSES, _STRENGTHS = 16, 10  # Bins of 16 of brightness, octaves of the noise's strength
 _ORDERS = (1, 2)  # Of the differences whose moments are taken
 _MOMENTS = 3 * 2 * len(_ORDERS) * 3
-_WINDOW = 2048  # Pixels a side whose spectrum is one
+WINDOW = 2048  # Pixels a side whose spectrum is one
 
 # JPEG's Y, Cb, Cr out of R, G, B, in millionths: whole numbers fall into the same bin everywhere.
 _YCC = ((299000, 587000, 114000), (-168736, -331264, 500000), (500000, -418688, -81312))
@@ -72,7 +72,7 @@ def _ycc(channels: list, plane: int):
 
 def _spectrum(images):
     """[N, H, W, 3] to [N, 3 * 32]."""
-    sums = summed(images, _ring_means, 3 * BINS + 1, 0, dtype="float32", side=_WINDOW)
+    sums = summed(images, _ring_means, 3 * BINS + 1, 0, dtype="float32", side=WINDOW)
     return sums[:, :-1] / sums[:, -1:]
 
 

@@ -2,12 +2,11 @@
 
 import keras
 import numpy as np
-import onnxruntime
 import pytest
 import tensorflow as tf
 
 from dfk import models
-from dfk.benchmarks import machine, onnx_twin, stock
+from dfk.benchmarks import machine, stock
 from tests.networks import network
 from tests.pictures import noise
 
@@ -36,27 +35,6 @@ def test_the_stock_networks_answer_and_learn_as_dfks(name, monkeypatch):
     np.testing.assert_allclose(*logits, atol=1e-3)
     for own, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(own, other, atol=1e-3 * float(tf.reduce_max(tf.abs(own))))
-
-
-def test_the_onnx_file_answers_as_the_ensemble(tmp_path):
-    ensemble = models.Ensemble([native("deepfakenet"), native("vgg16")], temperature=0.7)
-    combine = models.network_of(ensemble).get_layer("combine")
-    combine.get_layer("blend").log_weights.assign([0.3, -0.5])
-    combine.get_layer("logits").log_scale.assign(0.4)
-    onnx_twin.write(ensemble, 32, tmp_path / "ensemble.onnx")
-    session = onnxruntime.InferenceSession(
-        tmp_path / "ensemble.onnx", providers=["CPUExecutionProvider"]
-    )
-    (answers,) = session.run(None, {"images": IMAGES})
-    expected = ensemble.predict_on_batch(IMAGES.astype(np.float32))
-    assert expected.std(axis=0).max() > 0.1
-    np.testing.assert_allclose(answers, expected, atol=1e-4)
-
-
-def test_a_layer_without_a_twin_is_refused(tmp_path):
-    members = [native("deepfakenet"), network(None, make=models.ResidualNet)]
-    with pytest.raises(ValueError, match="no ONNX twin of"):
-        onnx_twin.write(models.Ensemble(members), 32, tmp_path / "ensemble.onnx")
 
 
 @pytest.mark.parametrize("name", ["deepfakenet", "vgg16"])

@@ -17,7 +17,7 @@ from dfk import cli, export, models, runs
 from dfk.data import decode
 from dfk.errors import DfkError, UsageError
 from dfk.evaluation import conformal
-from dfk.export import folding, portable
+from dfk.export import client, dense, folding, portable
 from dfk.models.classifier import image_classifier
 from tests.networks import CLASSES, network
 from tests.pictures import BROKEN, GOOD, encode, noise
@@ -45,8 +45,8 @@ REFUSED = {*BROKEN, "animated"}
 
 
 @pytest.fixture(scope="module")
-def model(narrow, tmp_path_factory):
-    """A file with a member of each kind: resized, at its own size, in crops."""
+def model(narrow, few_counts, tmp_path_factory):
+    """A file with a member of each kind, resized or in crops."""
     members = [
         network(16, 1),
         network(32, 2, make=models.VGG16, hidden=8, batch_norm=True),
@@ -54,6 +54,8 @@ def model(narrow, tmp_path_factory):
             network(None, 3, make=models.ResidualNet, filters=(4, 8), high_pass=True), 32
         ),
     ]
+    rich = models.RichNet(classes=3, class_names=CLASSES, units=(4,), temperature=9.0, seed=4)
+    members.append(models.with_test_crop(rich, 64))
     ensemble = models.Ensemble(members, temperature=0.5, name="ensemble")
     models.set_thresholds(ensemble, {conformal.UNKNOWN: 0.7})
     path = tmp_path_factory.mktemp("models") / "all kinds.keras"
@@ -104,6 +106,21 @@ def test_the_client_answers_as_the_model_and_names_what_is_broken(made, model, t
         assert row["known"] == str(stands_out).lower()
         known.add(row["known"])
     assert known == {"true", "false"}
+
+
+def test_what_is_counted_in_one_go_has_a_largest_size(few_counts):
+    model = models.RichNet(classes=3, class_names=CLASSES, units=(4,), seed=0)
+    for crop, side, most in ((None, 2048, 2e6), (64, None, 50e6)):
+        net = models.with_test_crop(model, crop) if crop else model
+        made = dense.dense_part(net, precision="float32", fold=True)
+        facts = portable.Writer("onnx", "rich", net, made, 0).facts
+        assert facts["largest_side"] == side and 1e6 < facts["max_pixels"] <= most
+        data = io.BytesIO(encode(noise(8, 2049), "PNG"))
+        if crop:
+            assert client.read(data, facts).shape == (1, 8, 2049, 3)
+        else:
+            with pytest.raises(ValueError, match="2049 x 8 pixels are too many"):
+                client.read(data, facts)
 
 
 def test_metadata_is_in_the_file_as_in_dfk_json(made):
