@@ -25,6 +25,9 @@ class Needs(NamedTuple):
 
 
 NATIVE = Needs(("image_size",), lambda c: c.input.image_size == 0, "--image_size=0")
+GRADIENTS = Needs(
+    ("model",), lambda c: not c.options.closed_form, "a --model that learns by gradients"
+)
 PLATEAU = Needs(("schedule",), lambda c: c.fit.schedule == "plateau", "--schedule=plateau")
 SGD = Needs(("optimizer",), lambda c: c.fit.optimizer == "sgd", "--optimizer=sgd")
 NATIVE_CROPS = Needs(

@@ -43,7 +43,7 @@ class Config:
 
     @property
     def is_network(self) -> bool:
-        """Whether the model is one that is trained by gradients, with `input` and `fit`."""
+        """Whether the model is one that learns from images by Keras, with `input`."""
         return isinstance(self.options, Network)
 
     @property
@@ -76,7 +76,7 @@ class Config:
     @property
     def starts_with(self) -> str:
         """The weights that it starts with: a run, a file or `imagenet`; "" for fresh ones."""
-        weights = self.value(self.weights_flag) if self.is_network else NONE
+        weights = self.value(self.weights_flag) if "start" in self.options.GROUPS else NONE
         return "" if weights == NONE else weights
 
     @property

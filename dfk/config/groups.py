@@ -133,6 +133,7 @@ class Keras:
             "class:weight for each class once, as in 0:1.9,4:1.7",
             check=lambda pairs: len(dict(pairs)) == len(pairs),
         ),
+        needs=conditions.GRADIENTS,
     )
 
 
@@ -178,11 +179,13 @@ class Input:
         0.0,
         "MixUp with shares drawn from Beta(alpha, alpha); 0 for no MixUp.",
         Number(float, SMALLEST_ALPHA, 100, or_none=True),
+        needs=conditions.GRADIENTS,
     )
     cutmix_alpha: float = knob(
         0.0,
         "CutMix with shares drawn from Beta(alpha, alpha); 0 for no CutMix.",
         Number(float, SMALLEST_ALPHA, 100, or_none=True),
+        needs=conditions.GRADIENTS,
     )
     switch_prob: float = knob(
         0.5,
@@ -194,10 +197,12 @@ class Input:
         "shuffled",
         "How the training images are drawn: shuffled, or every class equally often (balanced).",
         Choice("shuffled", "balanced"),
+        needs=conditions.GRADIENTS,
     )
     data_service: str = knob(
         "",
         "grpc://HOST:PORT of a tf.data service, whose workers then make the training batches.",
+        needs=conditions.GRADIENTS,
         transient=True,
     )
 

@@ -28,6 +28,11 @@ class Options:
     # The groups of `dfk.config.groups` that a kind has, too.
     GROUPS: ClassVar[tuple[str, ...]] = ("data", "run")
 
+    @property
+    def closed_form(self) -> bool:
+        """Whether it is a network that is fitted at once, without gradients."""
+        return False
+
     def check(self, config: Config) -> None:
         """Refuses an experiment in which they do not fit each other or the other knobs.
 
@@ -135,6 +140,26 @@ class RichNet(FixedPart):
 
 
 @dataclasses.dataclass(frozen=True)
+class Fisher(RichNet):
+    """A linear discriminant on the counts of RichNet, in closed form."""
+
+    GROUPS: ClassVar[tuple[str, ...]] = ("data", "run", "keras", "input")
+
+    shrinkage: float = knob(
+        0.1,
+        "How far the covariance of the features is drawn to a round one.",
+        Number(float, 1e-6, 1),
+    )
+
+    @property
+    def closed_form(self) -> bool:
+        return True
+
+    def check(self, config: Config) -> None:
+        """Nothing to refuse."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Ensemble(Options):
     """Several finished networks in one model."""
 
@@ -175,6 +200,7 @@ OPTIONS: dict[str, type[Options]] = {
     "vgg16": VGG16,
     "residual": ResidualNet,
     "rich": RichNet,
+    "fisher": Fisher,
     "ensemble": Ensemble,
     "svm": SVM,
     "svm_forensic": SVM,

@@ -203,9 +203,14 @@ def _lack(name: str, model: str) -> str:
 
 
 def _distinguishing(model: str) -> list[str]:
-    """The knobs of a kind of model but for what all kinds, or all networks, have."""
-    alike = Network if issubclass(OPTIONS[model], Network) else Options
-    common = [knobs_of(other).keys() for other in OPTIONS if issubclass(OPTIONS[other], alike)]
+    """The knobs of a kind of model but for what all kinds, or all networks like it, have."""
+    own = OPTIONS[model]
+    alike = Network if issubclass(own, Network) else Options
+    common = [
+        knobs_of(other).keys()
+        for other, kind in OPTIONS.items()
+        if issubclass(kind, alike) and (alike is Options or {*own.GROUPS} <= {*kind.GROUPS})
+    ]
     return [name for name in knobs_of(model) if not all(name in names for names in common)]
 
 

@@ -58,7 +58,7 @@ def _is_there(name: str, output_dir: str) -> bool:
 
 def _of_run(config: Config) -> dict[str, Any]:
     """Of a run that is not there yet, as its flags say it."""
-    if not config.is_network:
+    if "start" not in config.options.GROUPS:
         return {}
     names = ("model", "image_size", *KINDS[config.model].shape)
     return {name: config.value(name) for name in names}

@@ -198,6 +198,13 @@ KINDS = {
         last_fixed="features",
         least=lambda _: rich.SMALLEST_IMAGE,
     ),
+    "fisher": Kind(
+        RichNet,
+        lambda config, _: {"units": (), "dropout": 0.0, "name": "fisher"},
+        phases=_phases_of_rich,
+        last_fixed="features",
+        least=lambda _: rich.SMALLEST_IMAGE,
+    ),
     "ensemble": Kind(least=lambda _: 1),
     "svm": Kind(least=lambda _: 1, one_size=True),
     "svm_forensic": Kind(least=lambda _: forensic.SMALLEST_IMAGE),

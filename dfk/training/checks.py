@@ -20,7 +20,7 @@ from dfk.errors import UsageError
 from dfk.models import following
 from dfk.system import backend, hardware
 from dfk.text import valid
-from dfk.training import jax_devices, leaks, phases, sources, strategy
+from dfk.training import closed_form, jax_devices, leaks, phases, sources, strategy
 
 
 def check(configs: Sequence[Config]) -> list[Config]:
@@ -92,16 +92,17 @@ def check_data(config: Config, data: Catalog) -> None:
         _check_kernel_fits(config, data.splits["train"])
     elif config.is_network:
         phases.check(config, data)
+    if config.options.closed_form:
+        closed_form.check(config, data)
 
 
 def _resolved(config: Config, upcoming: Collection[Path]) -> Config:
     """With what the flags leave to the machine and the folder: `config.flags` repeats the run."""
     config = sources.named(config, upcoming)
     if config.is_network:
-        config = config.with_(
-            precision=hardware.resolve_precision(config.fit.precision),
-            augment=augment.expand(config.input.augment),
-        )
+        config = config.with_(augment=augment.expand(config.input.augment))
+    if "fit" in config.options.GROUPS:
+        config = config.with_(precision=hardware.resolve_precision(config.fit.precision))
     if config.starts_with:
         layer, rate = models.fine_tuning(config)
         config = config.with_(fine_tune_from=layer, fine_tune_learning_rate=rate)

@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 from dfk import models, runs
 from dfk.config import Config, weight_per_class
-from dfk.config.options import SVM, Ensemble, Network
+from dfk.config.options import SVM, Ensemble, Fisher, Network
 from dfk.data import trained_on
 from dfk.data.catalog import Catalog, Split
 from dfk.data.limits import Memory, told
@@ -25,7 +25,7 @@ from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.conformal import Thresholds
 from dfk.system import files
 from dfk.system.progress import Bar
-from dfk.training import jax_devices, phases, sources, strategy
+from dfk.training import closed_form, jax_devices, phases, sources, strategy
 from dfk.training.scoring import predict
 
 # Pixels a side of the crops that a network is tested on: if it learned on smaller ones, and of any.
@@ -74,6 +74,8 @@ def fit(config: Config, data: Catalog) -> Fitted:
         DivergenceError: if the loss becomes NaN.
     """
     match config.options:
+        case Fisher():
+            fitted = _fit_at_once(config, data)
         case Network():
             fitted = _fit_network(config, data)
         case Ensemble():
@@ -99,6 +101,18 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
         logging.info("SHA-256 of the weights: %s", strategy.digest(trained))
     model = models.build(config, data.class_names, precision="float32")
     model.set_weights(trained.get_weights())
+    return _tested(config, data, model, epochs=saved.epochs, seconds=saved.seconds)
+
+
+def _fit_at_once(config: Config, data: Catalog) -> Fitted:
+    began = time.monotonic()
+    model = models.build(config, data.class_names, precision="float32")
+    closed_form.fit(config, data, model)
+    return _tested(config, data, model, epochs=1, seconds=time.monotonic() - began)
+
+
+def _tested(config: Config, data: Catalog, model: keras.Model, **more: Any) -> Fitted:
+    """A network with its weights, and all else that it is saved with."""
     if not config.input.image_size:
         model = models.with_test_crop(model, _test_crop(config, data))
     models.set_trained_on(model, _record(config, data))
@@ -108,9 +122,8 @@ def _fit_network(config: Config, data: Catalog) -> Fitted:
         model,
         logits=lambda split: predict(logits, split, batch_size=config.keras.batch_size),
         holdout=holdout,
-        epochs=saved.epochs,
         images=len(data.splits["train"]),
-        seconds=saved.seconds,
+        **more,
     )
 
 

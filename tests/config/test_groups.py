@@ -99,17 +99,17 @@ def test_beside_a_suite_a_shared_flag_must_suit_every_member_that_has_it(toy, tm
 def test_the_help_has_the_groups_as_headings(toy):
     sections = re.split(r"\n(?=\S.*:\n)", config.flags_help())
     of = {text.strip().splitlines()[0]: text for text in sections if text}
-    networks = "deepfakenet, vgg16, residual, rich, toy"
+    networks, trained = (f"deepfakenet, vgg16, residual, rich{x}" for x in (", fisher", ""))
     assert list(of)[:5] == [
         *(
             "The model:",
             "The images:",
             "The run:",
-            f"Keras models ({networks[:-5]}, ensemble, toy):",
+            f"Keras models ({networks}, ensemble, toy):",
         ),
-        f"What a network sees of the images ({networks}):",
+        f"What a network sees of the images ({networks}, toy):",
     ]
-    assert "--epochs" in of[f"How a network is trained ({networks}):"]
+    assert "--epochs" in of[f"How a network is trained ({trained}, toy):"]
     assert "three numbers" in of["With --model=deepfakenet:"]
     assert "a number from 0 to 0.8; default: 0.1" in of["With --model=toy:"]
     assert "With --model=svm:" not in of

@@ -217,6 +217,7 @@ BUILT = {
     "residual": lambda side: models.ResidualNet(filters=(4, 4), **_shape(side)),
     "high pass": lambda side: models.ResidualNet(filters=(4,), high_pass=True, **_shape(side)),
     "rich": lambda side: models.RichNet(units=(8,), **_shape(side)),
+    "fisher": lambda side: models.RichNet(units=(), dropout=0.0, **_shape(side)),
     **{
         method: lambda side, method=method: models.Ensemble(
             [_deepfakenet(side), models.ResidualNet(filters=(4,), **_shape(None))], method=method

@@ -42,7 +42,7 @@ def test_a_record_says_what_its_network_is(name):
         assert len(layer.output.shape) == 2
     (phase,) = KINDS[name].phases(settings)
     assert (phase.until, phase.learning_rate, phase.trainable_from) == (50, 0.05, None)
-    assert phase.is_fixed == (name == "rich")
+    assert phase.is_fixed == (name in ("rich", "fisher"))
 
 
 @pytest.mark.parametrize(
