@@ -19,7 +19,6 @@ from dfk.runs.folder import (
     TENSORBOARD,
     check,
     complete,
-    environment,
     finished,
     is_run,
     locked,
@@ -27,6 +26,7 @@ from dfk.runs.folder import (
     tidy,
     working_folder,
 )
+from dfk.runs.provenance import environment
 
 __all__ = [
     "CHECKPOINT",

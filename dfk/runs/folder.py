@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import platform
 import re
-import subprocess
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,7 @@ from dfk.config import Config
 from dfk.config.values import split, write
 from dfk.errors import DfkError, UsageError
 from dfk.runs import ownership, records
-from dfk.system import files, hardware
+from dfk.system import files
 from dfk.system.files import DamagedError, locked, write_atomic, write_json
 
 # Written first: it says that the folder is a run of dfk's.
@@ -46,8 +42,6 @@ _OLD_TEMPORARY = re.compile(
 
 # Flags that name one other run; --members names several.
 _FROM_RUNS = ("--teacher", "--weights", "--vgg16_weights")
-
-_PACKAGES = ("tensorflow", "jax", "keras", "keras-cv", "scikit-learn", "numpy", "pillow")
 
 
 def is_run(folder: Path) -> bool:
@@ -337,35 +331,6 @@ def _foreign(run_dir: Path) -> Iterator[Path]:
             yield path
 
 
-def environment(data: dict[str, Any], weights: Path | None = None) -> dict[str, Any]:
-    """Versions, hardware and code that a run is made with, beside what `data` says of images.
-
-    Args:
-        data: what is said of them.
-        weights: the file that a network starts with.
-    """
-    import keras
-
-    return {
-        "dfk": dfk.__version__,
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "backend": keras.backend.backend(),
-        "platform": platform.platform(),
-        "cpu": hardware.cpu(),
-        "cores": hardware.cores(),
-        "gpus": hardware.gpus(),
-        "git_commit": _git_commit(),
-        "data": data,
-        **({"weights": {"file": str(weights), "sha256": _sha256(weights)}} if weights else {}),
-    }
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _other_flags(work: Path, config: Config) -> str:
     """The flags that a run was started with and that differ now; see `_difference`."""
     path = work / FLAGS
@@ -404,26 +369,3 @@ def _values(flags: str) -> dict[str, str]:
     members = tuple(map(within, split(values.get("--members", ""))))
     others = {flag: within(values[flag]) for flag in _FROM_RUNS if flag in values}
     return values | {"--members": write(members)} | others
-
-
-def _version(package: str) -> str | None:
-    for name in (package, f"{package}-cpu"):  # As TensorFlow may be installed
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return metadata.version(name)
-    return None
-
-
-def _git_commit() -> str | None:
-    """The commit of the code, `+` where the working tree differs; None outside its checkout."""
-    if not _git("ls-files", "--error-unmatch", "runs.py"):
-        return None  # Installed somewhere inside another project's checkout
-    return _git("describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*")
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
