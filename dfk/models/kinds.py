@@ -211,8 +211,11 @@ KINDS = {
 }
 
 
-# The networks among them.
-BUILDERS = {name: kind.network for name, kind in KINDS.items() if kind.network}
+# What builds the networks among them, by the first kind that it builds.
+BUILDERS = {
+    next(name for name, kind in KINDS.items() if kind.network is network): network
+    for network in dict.fromkeys(kind.network for kind in KINDS.values() if kind.network)
+}
 
 
 def build(

@@ -127,5 +127,6 @@ def _with_classes(model: keras.Model, classes: int | None) -> keras.Model:
 
 def _configs(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for layer in config.get("layers", ()):
+        layer.pop("build_config", None)  # The shapes that it had
         yield layer["config"]
         yield from _configs(layer["config"])

@@ -52,9 +52,19 @@ def test_the_readmes_commands_run_as_printed(checkout):
             assert not re.search("Traceback|Logging before|retracing", done.stderr), done.stderr
     study = {"svm", "deepfakenet", "deepfakenet2", "vgg16", "ensemble"}
     own = {"svm_forensic", "flips-only", "blend", "student"}
-    assert _runs(checkout / "runs") == {*study, "look", "unibuc", "mine", "open_set", "seeds"}
+    assert _runs(checkout / "runs") == {
+        *study,
+        "look",
+        "unibuc",
+        "mine",
+        "alike",
+        "open_set",
+        "seeds",
+    }
     assert _runs(checkout / "runs/unibuc") == {*study, *own}
-    assert _runs(checkout / "runs/mine") == {"baseline", "cnn", "vgg", "both", "tuned"}
+    suite = {"baseline", "fisher", "network", "ensemble"}
+    assert _runs(checkout / "runs/mine") == {*suite, "tuned"}
+    assert _runs(checkout / "runs/alike") == suite
     assert _runs(checkout / "runs/seeds") == {"crops-seed0", "crops-seed1"}
     assert "Unknown generators" in (checkout / "runs/open_set/results.md").read_text()
     for left in (

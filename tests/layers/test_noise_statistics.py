@@ -60,7 +60,7 @@ def test_rings_are_the_means_of_the_log_power(size, empty):
 
 def test_of_a_large_image_windows_are_averaged(monkeypatch):
     """As few equal ones as cover it."""
-    monkeypatch.setattr(noise_statistics, "_WINDOW", 40)
+    monkeypatch.setattr(noise_statistics, "WINDOW", 40)
     y = noise(75, 90)[..., 0]
     windows = [y[top : top + 38, left : left + 30] for top in (0, 37) for left in (0, 30, 60)]
     expected = np.mean([_expected(window) for window in windows], axis=0)

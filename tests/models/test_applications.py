@@ -17,7 +17,6 @@ SMALL = {
     "vgg16": {"hidden": 8},
     "residual": {"filters": (4, 8)},
     "rich": {"units": (8,)},
-    "fisher": {"units": ()},
 }
 OF_KERAS = ["include_top", "weights", "input_tensor", "input_shape", "pooling", "classes"]
 OF_KERAS += ["classifier_activation", "name"]
