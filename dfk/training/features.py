@@ -153,7 +153,7 @@ def _drawn(config: Config, data: Catalog, base: keras.Model) -> Split:
     """Features of the draws."""
     features, labels = [], []
     for images, one_hot in Bar(draws(config, data), desc="features of draws", unit=" batches"):
-        features += _as_images(base.predict_on_batch(images))
+        features += _as_images(base.predict_on_batch(images.numpy()))  # JAX takes no tensors
         labels += np.argmax(one_hot, axis=1).tolist()
     names = [f"draw {number}" for number in range(len(labels))]
     return Split(

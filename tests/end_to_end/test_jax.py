@@ -154,6 +154,7 @@ def test_in_bfloat16_every_network_trains_and_is_saved_in_float32(
     own += {
         "vgg16": ["--vgg16_weights=none"],
         "residual": [f"--teacher={trained[0]}", "--high_pass"],
+        "rich": ["--feature_draws=1"],
     }.get(model, [])
     _run(data_dir, tmp_path, f"--model={model}", "--precision=mixed_bfloat16", *own)
     saved = keras.models.load_model(tmp_path / model / "model.keras")
