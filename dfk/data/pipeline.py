@@ -191,7 +191,9 @@ def window_side(split: Split, image_size: int, crop: int) -> int:
     holding = [min(size) for size in sizes if min(size) >= crop]
     if not holding:
         largest = max(map(min, sizes))
-        raise UsageError(f"--train_crop={crop} does not fit images of {largest} pixels")
+        raise UsageError(
+            f"--train_crop={crop} does not fit images of {largest} pixels; choose {largest} or less"
+        )
     if image_size or not crop or (len(sizes) == 1 and math.prod(*sizes) <= _WHOLE):
         return 0
     return min(reading.GRID * math.ceil((crop + reading.GRID) / reading.GRID), *holding)
