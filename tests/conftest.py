@@ -25,6 +25,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda x: (x.path.stem != "test_readme", x.path.parent.name not in _LONG))
 
 
+@pytest.fixture(autouse=True)
+def same_draws(request):
+    """A module's `RNG` begins anew for each test: what one draws hangs on no other's turn."""
+    rng = getattr(request.module, "RNG", None)
+    if rng is not None:
+        rng.bit_generator.state = type(rng.bit_generator)(0).state
+
+
 @pytest.fixture
 def kaggle(tmp_path):
     """A data set in Kaggle's layout, to be damaged at will."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,14 +27,53 @@ class Augmented(torch.utils.data.Dataset):
             image = self._images[index]
         else:
             image = Image.open(self._paths[index]).convert("RGB")
+        pixels = torch.from_numpy(np.array(self._augmented(image))).permute(2, 0, 1).float()
+        return pixels, index % 5
+
+    def _augmented(self, image: Image.Image) -> Image.Image:
         if random.random() < 0.5:
             image = ImageOps.mirror(image)
         image = image.rotate(random.uniform(-10, 10))
         for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
             image = enhance(image).enhance(random.uniform(0.9, 1.1))
-        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0.1, 2)))
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
-        return pixels, index % 5
+        return image.filter(ImageFilter.GaussianBlur(random.uniform(0.1, 2)))
+
+
+class Degraded(Augmented):
+    """Image files through chains of what `degrade=0.8` does, by Pillow."""
+
+    def _augmented(self, image: Image.Image) -> Image.Image:
+        for _ in range(random.randint(1, 3) if random.random() < 0.8 else 0):
+            image = random.choice(_OPERATIONS)(image)
+        return image
+
+
+def _blur(image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(random.uniform(0.1, 2)))
+
+
+def _jpeg(image: Image.Image) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=random.randint(30, 100))
+    return Image.open(file).convert("RGB")
+
+
+def _resize(image: Image.Image) -> Image.Image:
+    other = image.resize([round(side * random.uniform(0.5, 1.3)) for side in image.size])
+    return other.resize(image.size)
+
+
+def _noise(image: Image.Image) -> Image.Image:
+    drawn = np.random.standard_normal((image.height, image.width, 3)) * random.uniform(1, 11)
+    return Image.fromarray((np.asarray(image) + drawn).round().clip(0, 255).astype(np.uint8))
+
+
+def _light(image: Image.Image) -> Image.Image:
+    enhance = random.choice((ImageEnhance.Brightness, ImageEnhance.Contrast))
+    return enhance(image).enhance(random.uniform(0.65, 1.35))
+
+
+_OPERATIONS = _blur, _jpeg, _resize, _noise, _light
 
 
 class Mixed:

@@ -29,6 +29,9 @@ class _Strength(NamedTuple):
     high: float
 
 
+# What `degrade` does to images.
+DEGRADATIONS = ("gaussian", "jpeg", "resize", "noise", "tone", "cut")
+
 STRENGTHS = {
     "flip": _Strength(0.5, "a probability", 0, 1),
     "vflip": _Strength(0.5, "a probability", 0, 1),
@@ -39,7 +42,11 @@ STRENGTHS = {
     "gaussian": _Strength(2.0, "the largest sigma in pixels", 0.01, 100),
     "resize": _Strength(0.5, "the smallest factor", 0, 1),
     "jpeg": _Strength(30.0, "the lowest quality", 1, 100),
+    "noise": _Strength(11.0, "the largest sigma, of 255", 0.1, 255),
+    "tone": _Strength(0.35, "the largest change of a factor", 0, 0.95),
+    "cut": _Strength(0.25, "the largest share of a side", 0, 0.95),
     "degrade": _Strength(0.5, "a probability", 0, 1),
+    **{f"degrade_without_{name}": _Strength(0.5, "a probability", 0, 1) for name in DEGRADATIONS},
 }
 
 # Degrading comes last: an image is turned before it is saved, and its pixels stay whole.

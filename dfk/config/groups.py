@@ -276,6 +276,13 @@ class Fit:
         Number(float, 0, 1),
         needs=conditions.TEACHER,
     )
+    teacher_sees: str = knob(
+        "drawn",
+        "What the teacher answers to: the image as the network sees it (drawn), or as it was "
+        "before --augment=degrade and its kind (clean).",
+        Choice("drawn", "clean"),
+        needs=conditions.TEACHER,
+    )
     precision: str = knob(
         "auto",
         "What the network computes in; auto takes bfloat16 where the CPU or GPU computes in it.",

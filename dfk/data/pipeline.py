@@ -43,6 +43,7 @@ def make_dataset(
     image_size: int = 0,
     training: bool = False,
     augmentations: Sequence[augment.Step] = (),
+    pairs: bool = False,
     crop: int = 0,
     mixer: Mixer | None = None,
     class_weight: Sequence[float] | None = None,
@@ -70,6 +71,7 @@ def make_dataset(
             must then be the same for all unless there is a `crop`.
         training: shuffle, augment and crop.
         augmentations: as `augment.parse` gives them.
+        pairs: show the view before an image degrades, too, in channels 3 to 5, where it does.
         crop: side of the random training crop; 0 for none. What is not training shows four crops
             of each image then, always the same, one after the other. Images that are smaller are
             padded by their reflection.
@@ -134,6 +136,7 @@ def make_dataset(
     shown = image_size or side
     augment.check(augmentations, *((shown, shown) if shown else split.shapes[0]))
     grid = reading.GRID if side - crop >= reading.GRID - 1 else 1
+    augmented = augment.pairs if pairs and augment.degrades(augmentations) else augment.augment
     part, parts = shard
     if batch_size % parts:
         raise UsageError(f"batches of {batch_size} images do not part into {parts} equal shares")
@@ -150,7 +153,7 @@ def make_dataset(
         images = fetch(
             indices, lambda sizes: reading.drawn_places(sizes, side, grid, seed_of_places)
         )
-        images = augment.augment(images, augmentations, key(batch_order.AUGMENT))
+        images = augmented(images, augmentations, key(batch_order.AUGMENT))
         if crop:
             images = augment.random_crop(images, crop, key(batch_order.CROP))
         images = tf.cast(images, tf.float32)

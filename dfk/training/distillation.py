@@ -18,6 +18,9 @@ class Student(keras.Model):
     distillation: A good teacher is patient and consistent"). Its probabilities are calibrated,
     which takes the place of Hinton's temperature. What is not training is scored on labels alone.
 
+    Where images come as pairs, [N, H, W, 6] (`dfk.data.augment.pairs`), the network sees the first
+    three channels and the teacher the last: the image before it was degraded.
+
     Args:
         network: a functional model, images [N, H, W, 3] in 0..255 to logits [N, C].
         teacher: from the same images to probabilities [N, C]; it is not trained, and its weights
@@ -32,11 +35,20 @@ class Student(keras.Model):
         self._answer = functools.partial(frozen, training=False)
         self._share = share
 
+    @property
+    def input_spec(self) -> None:
+        """None: it takes images with three channels or six."""
+        return None
+
+    def call(self, inputs, training: bool | None = None, mask=None) -> Any:
+        """Logits [N, C] of the view that the network sees."""
+        return super().call(inputs[..., :3], training=training, mask=mask)
+
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training: bool = True
     ) -> Any:
         """Keras' own, on labels [N, C] that the teacher has taken its share of."""
         if training:
-            answers = keras.ops.cast(self._answer(x), y.dtype)
+            answers = keras.ops.cast(self._answer(x[..., -3:]), y.dtype)
             y = (1 - self._share) * y + self._share * answers
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)

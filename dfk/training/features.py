@@ -94,7 +94,7 @@ def of_images(
     base = _fixed(config, network, teacher)
     extractor = keras.Model(images, base(x))
     # Ahead of the others, since these may be refused.
-    drawn = [_drawn(config, data, base)] if config.options.feature_draws else []
+    drawn = [_drawn(config, data, network, teacher)] if config.options.feature_draws else []
     splits = {}
     for name in _SPLITS:
         split = data.splits[name]
@@ -106,12 +106,16 @@ def of_images(
     return plain, dataclasses.replace(data, splits=splits)
 
 
-def _fixed(config: Config, network: keras.Model, teacher: keras.Model | None) -> keras.Model:
-    fixed = _last_fixed(config, network).output
+def _fixed(
+    config: Config, network: keras.Model, teacher: keras.Model | None, *, pairs: bool = False
+) -> keras.Model:
+    """From images, or pairs of views of which the teacher sees the second, to features."""
+    images = keras.Input((None, None, 6 if pairs else 3), name="views")
+    fixed = keras.Model(network.input, _last_fixed(config, network).output)(images[..., :3])
     if teacher is not None:
-        answers = Frozen(teacher.input, teacher.output)(network.input)
+        answers = Frozen(teacher.input, teacher.output)(images[..., -3:])
         fixed = keras.layers.Concatenate(dtype="float32")([fixed, answers])
-    return keras.Model(network.input, fixed)
+    return keras.Model(images, fixed)
 
 
 def _as_images(features: np.ndarray) -> list[np.ndarray]:
@@ -143,16 +147,21 @@ def draws(config: Config, data: Catalog) -> tf.data.Dataset:
         image_size=config.input.image_size,
         training=True,
         augmentations=augment.parse(config.input.augment),
+        pairs=config.fit.teacher_sees == "clean",
         crop=config.input.train_crop,
         seed=config.run.seed,
         epochs=config.options.feature_draws,
     )
 
 
-def _drawn(config: Config, data: Catalog, base: keras.Model) -> Split:
+def _drawn(
+    config: Config, data: Catalog, network: keras.Model, teacher: keras.Model | None
+) -> Split:
     """Features of the draws."""
-    features, labels = [], []
-    for images, one_hot in Bar(draws(config, data), desc="features of draws", unit=" batches"):
+    features, labels, dataset = [], [], draws(config, data)
+    pairs = dataset.element_spec[0].shape[-1] == 6
+    base = _fixed(config, network, teacher, pairs=pairs)
+    for images, one_hot in Bar(dataset, desc="features of draws", unit=" batches"):
         features += _as_images(base.predict_on_batch(images.numpy()))  # JAX takes no tensors
         labels += np.argmax(one_hot, axis=1).tolist()
     names = [f"draw {number}" for number in range(len(labels))]

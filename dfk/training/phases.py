@@ -226,6 +226,7 @@ def _training(
     """The training set of some epochs, or a worker's share of each of its batches."""
     return make_dataset(
         mixer=_mixer(config),
+        pairs=config.fit.teacher_sees == "clean",
         class_weight=weight_per_class(config, data.class_names),
         balanced=config.input.sampling == "balanced",
         first_epoch=first_epoch,

@@ -115,12 +115,13 @@ def _shrink(module, monkeypatch):
 
 
 @pytest.mark.parametrize("decoded", [False, True])
-def test_the_data_loader_mixes_batches(tmp_path, decoded, monkeypatch):
+@pytest.mark.parametrize("twin", ["Augmented", "Degraded"])
+def test_the_data_loader_mixes_batches(tmp_path, decoded, twin):
     torch = pytest.importorskip("torch", reason="comes with the extra bench")
     from dfk.benchmarks import torch_input
 
     paths = pictures.write(tmp_path, pictures.images(10, 20))
-    dataset = torch_input.Augmented(paths, decoded)
+    dataset = getattr(torch_input, twin)(paths, decoded)
     images, labels = torch_input.Mixed(0.2, 5)([dataset[i] for i in range(10)])
     assert images.shape == (10, 3, 20, 20) and images.dtype == torch.float32
     torch.testing.assert_close(labels.sum(dim=1), torch.ones(10))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from dfk.data import augment, catalog, pipeline
 from dfk.data.catalog import Split
+from dfk.data.mixing import make_mixer
 
 CLASSES = 3
 RANDOM = {
@@ -57,6 +58,23 @@ def _assert_same(some, others):
     for (image, label), (other_image, other_label) in zip(some, others, strict=True):
         np.testing.assert_array_equal(image, other_image)
         np.testing.assert_array_equal(label, other_label)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_pairs_are_of_one_crop_and_mixed_alike(mixed):
+    """What does not degrade an image much leaves both views the same."""
+    options = {
+        "augmentations": augment.parse(["flip", "tone=1e-6"]),
+        "pairs": True,
+        "crop": 6,
+        "training": True,
+        "mixer": make_mixer(0.0, 1.0, 0.5) if mixed else None,
+    }
+    for views, _ in _batches(_noise(*[(9, 9)] * 8), **options):
+        assert views.shape == (4, 6, 6, 6)
+        np.testing.assert_array_equal(views[..., :3], views[..., 3:])
+    plain = {**options, "augmentations": augment.parse(["flip"])}
+    assert _dataset(_noise((9, 9)), **plain).element_spec[0].shape[-1] == 3
 
 
 # Training

@@ -66,6 +66,15 @@ def test_the_students_weights_are_its_own(teacher):
     assert all(a is b for a, b in zip(student.variables, own.variables, strict=True))
 
 
+def test_of_a_pair_the_teacher_sees_the_clean_view(teacher):
+    """And with it the student's loss is that of the clean answers, on the degraded images."""
+    student = _student(teacher, 1.0, learning_rate=0.0)
+    clean = IMAGES[::-1]
+    loss = student.train_on_batch(np.concatenate([IMAGES, clean], axis=-1), LABELS)
+    expected = _loss(np.asarray(teacher(clean)), student(IMAGES, training=True))
+    assert float(loss) == pytest.approx(float(expected), rel=1e-4)
+
+
 @pytest.fixture(scope="module")
 def output_dir(finished, tmp_path_factory):
     """Where a teacher has been trained."""
@@ -128,6 +137,25 @@ def test_behind_the_features_of_a_draw_stands_the_answer_to_it(few_counts, data_
     np.testing.assert_allclose(told[:whole], answers[0], atol=1e-4)
     plain, mirrored = (np.abs(told[whole:] - one[drawn]).max(axis=1) < 1e-4 for one in answers)
     assert (plain | mirrored).all() and not plain.all() and not mirrored.all()
+
+
+def test_behind_the_features_of_a_degraded_draw_stands_the_answer_to_the_clean_image(
+    few_counts, data_dir, output_dir
+):
+    given = ["--model=rich", "--augment=noise=90", "--feature_draws=1", "--image_size=0"]
+    settings = short(
+        data_dir, output_dir, *given, "--limit=40", "--teacher=teacher", "--teacher_sees=clean"
+    )
+    data = training.load_data(settings)
+    model = models.build(settings, data.class_names, precision="float32")
+    _, found = features.of_images(settings, data, model, network(seed=3))
+    vectors = np.stack(found.splits["train"].images)[:, 0, 0]
+    whole = len(data.splits["train"])
+    first, drawn = np.split(vectors, [whole])
+    away = np.abs(drawn[:, None, -3:] - first[:, -3:]).max(axis=-1)
+    order = away.argmin(axis=1)
+    assert away.min(axis=1).max() < 1e-4 and len(drawn) > 20
+    assert np.abs(drawn[:, :-3] - first[order, :-3]).max(axis=1).min() > 0.1  # Noise is counted.
 
 
 def test_of_several_seeds_each_has_the_teacher_of_its_own():
