@@ -93,6 +93,7 @@ ELSEWHERE = {
     "benchmarks/torch_input": "benchmarks/test_benchmark",
     "benchmarks/torch_networks": "benchmarks/test_twins",
     "commands/audit": "data/test_audit",
+    "data/draws": "data/test_augment",
     "commands/benchmark": "benchmarks/test_benchmark",
     "commands/compare": "reports/test_comparison",
     "commands/explain": "inference/test_explain",
