@@ -17,6 +17,7 @@ One array [N, H, W, 3] (1 and 4 channels likewise) is N images, one of N texts i
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -93,6 +94,23 @@ def _of_several(number: int, image: Any, limits: Limits) -> Image:
 def _at(number: int, image: Image) -> Image:
     """The image, or what is wrong with it and which of several it is."""
     return Unreadable(f"images[{number}]: {image}") if isinstance(image, Unreadable) else image
+
+
+def content_of(path: str | os.PathLike) -> bytes:
+    """The bytes of a regular file; a pipe or a device might never end.
+
+    Raises:
+        OSError, ValueError: if it is none, is too large or cannot be read.
+    """
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError("it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is no regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise OSError(f"its {status.st_size / 2**30:.1f} GiB are more than an image has")
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _is_one(images: Any) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dfk.data import decode
-from dfk.data.inputs import MAX_FILE_BYTES, Image, taken
+from dfk.data.claims import Claim, claims_of
+from dfk.data.inputs import Image, content_of, taken
 from dfk.data.limits import Limits
 from dfk.data.sources import Unreadable
 from dfk.data.trained_on import format_of
@@ -23,12 +23,14 @@ class Origin(NamedTuple):
         height, width: in pixels.
         format: one of `dfk.data.trained_on.FORMATS`; "" of pixels.
         path: of the file; "" of others.
+        claims: what the file declares, where that was asked for.
     """
 
     height: int
     width: int
     format: str = ""
     path: str = ""
+    claims: tuple[Claim, ...] = ()
 
 
 def pixels_of(
@@ -47,48 +49,41 @@ def with_origin(
     image: Any,
     resize: Callable[[np.ndarray], np.ndarray] | None = None,
     limits: Limits = Limits(),  # noqa: B008 -- nobody changes it
+    claims: bool = False,
 ) -> tuple[np.ndarray, Origin] | tuple[str, None]:
-    """As `pixels_of`, with what the image was; None where that cannot be told."""
+    """As `pixels_of`, with what the image was; None where that cannot be told.
+
+    Args:
+        claims: whether what its file declares is read, too.
+    """
     path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
-    pixels, form = _decoded(taken(image, limits), limits)
+    pixels, data = _decoded(taken(image, limits), limits)
     if isinstance(pixels, str):
         return pixels, None
     if error := limits.refusal(*pixels.shape[:2]):
         return error, None
-    origin = Origin(*pixels.shape[:2], form, path)
+    form = format_of(data) if data else ""
+    origin = Origin(*pixels.shape[:2], form, path, claims_of(data) if claims else ())
     return resize(pixels) if resize else pixels, origin
 
 
-def _decoded(image: Image, limits: Limits) -> tuple[np.ndarray | str, str]:
-    """Pixels, or why there are none, and the format of the file."""
+def _decoded(image: Image, limits: Limits) -> tuple[np.ndarray | str, bytes]:
+    """Pixels, or why there are none, and the content of the file that they are from."""
     if isinstance(image, Unreadable):
-        return str(image), ""
+        return str(image), b""
     if isinstance(image, np.ndarray):
-        return image, ""
+        return image, b""
     try:
-        data = image if isinstance(image, bytes) else _read(image)
+        data = image if isinstance(image, bytes) else content_of(image)
     except (OSError, ValueError) as error:
         # A path that holds a null byte is a ValueError.
-        return f"cannot be read: {getattr(error, 'strerror', None) or error}", ""
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}", b""
     try:
-        return decode.decode(data, limits.most_pixels()).numpy(), format_of(data)
+        return decode.decode(data, limits.most_pixels()).numpy(), data
     except decode.FAILURES:
-        return _refusal(data, limits) or "could not be decoded at first, try again", ""
+        return _refusal(data, limits) or "could not be decoded at first, try again", b""
     except MemoryError:
-        return "there is not enough memory to decode it", ""
-
-
-def _read(path: str | os.PathLike) -> bytes:
-    """The bytes of a regular file; a pipe or a device might never end."""
-    status = os.stat(path)
-    if stat.S_ISDIR(status.st_mode):
-        raise OSError("it is a folder")
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("it is no regular file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise OSError(f"its {status.st_size / 2**30:.1f} GiB are more than an image has")
-    with open(path, "rb") as file:
-        return file.read()
+        return "there is not enough memory to decode it", b""
 
 
 def _refusal(data: bytes, limits: Limits) -> str:

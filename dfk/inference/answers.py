@@ -18,7 +18,7 @@ from dfk.errors import UsageError
 from dfk.evaluation import conformal
 from dfk.inference.cells import Cells, Number, NumberPerClass, OneClass, SeveralClasses, Text
 from dfk.inference.classifier import Classifier, Prediction
-from dfk.runs.columns import CONFIDENCE, DOUBT, ERROR, LABEL, PATH, SET, unlike
+from dfk.runs.columns import CLAIMS, CONFIDENCE, DOUBT, ERROR, LABEL, PATH, SET, unlike
 
 # From probabilities float32 [C]: to the label, as `Classifier.label_of`, and to the classes of a
 # set, as `Classifier.prediction_set`.
@@ -51,7 +51,9 @@ class Row(NamedTuple):
     prediction: Prediction
 
 
-def _columns(class_names: Sequence[str], set_of: SetOf | None) -> list[Column]:
+def _columns(
+    class_names: Sequence[str], set_of: SetOf | None, claims: bool = False
+) -> list[Column]:
     """All columns that there may be after the path, in their order."""
     return [
         Column(LABEL, OneClass(class_names), lambda answer: answer.label),
@@ -65,6 +67,7 @@ def _columns(class_names: Sequence[str], set_of: SetOf | None) -> list[Column]:
             lambda answer: set_of(answer.probabilities),
             is_asked=set_of is not None,
         ),
+        Column(CLAIMS, Text(), lambda answer: answer.claims, is_asked=claims),
     ]
 
 
@@ -93,10 +96,10 @@ class Answers:
             set_of: what makes a set of them, if there are sets.
             labelling: the options with which `Classifier.predict` gives such labels.
         """
-        columns = _columns(class_names, set_of)
+        self.labelling = dict(labelling or {})
+        columns = _columns(class_names, set_of, self.labelling.get("claims", False))
         self.columns = [column for column in columns if column.is_asked]
         self.kinds = [c.cells for c in self.columns for _ in c.cells.heads(c.name)]
-        self.labelling = dict(labelling or {})
         self._classes, self._label_of = len(class_names), label_of
         self.heads = self._heads(class_names)
         fixed = [column.name for column in columns if column.name != PROBABILITIES]
@@ -160,18 +163,20 @@ def answers_of(
     coverage: float | None = None,
     min_confidence: float = 0.0,
     unknown: bool = False,
+    claims: bool = False,
 ) -> Answers:
     """The columns of a loaded model's answers.
 
     Args:
         coverage: adds the column `set`, as `Classifier.prediction_set` takes it.
         min_confidence, unknown: as of `Classifier.predict`.
+        claims: adds the column `claims`, as `Classifier.predict` takes it.
 
     Raises:
         UsageError: if the model has no thresholds for it, or a class `unknown`.
     """
     bounds = classifier.bounds(min_confidence, unknown)
-    labelling = {"min_confidence": min_confidence, "unknown": unknown}
+    labelling = {"min_confidence": min_confidence, "unknown": unknown, "claims": claims}
     set_of = None
     if coverage is not None:
         classifier.threshold(conformal.set_name(coverage))

@@ -20,6 +20,7 @@ from absl import logging
 
 from dfk import runs
 from dfk.data import headers, inputs
+from dfk.data.claims import in_line
 from dfk.data.limits import Limits, told
 from dfk.data.pixels import Origin, with_origin
 from dfk.data.trained_on import TrainedOn
@@ -47,6 +48,9 @@ class Prediction(NamedTuple):
             between several; "" where there is nothing.
         features: what the logits are made of, float32 [D], of `Classifier.with_features`; else
             None, as for an image that cannot be read.
+        claims: what the file declares, as `dfk.data.claims.in_line` puts it; "" where that was not
+            asked, or there is nothing, or no file. Claims can be forged or stripped, and do not
+            take part in the answer.
     """
 
     label: str
@@ -55,6 +59,7 @@ class Prediction(NamedTuple):
     error: str = ""
     doubt: str = ""
     features: np.ndarray | None = None
+    claims: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,6 +151,7 @@ class Classifier:
         min_confidence: float = 0.0,
         unknown: bool = False,
         coverage: float = COVERAGE,
+        claims: bool = False,
     ) -> list[Prediction]:
         """Scores images; one `Prediction` each, in their order.
 
@@ -159,13 +165,15 @@ class Classifier:
             min_confidence: an image with less is called `unknown`.
             unknown: so is one that the model's own threshold says it of.
             coverage: of the sets, as of `prediction_set`; an empty one is a doubt.
+            claims: reads what files declare of themselves, too.
 
         Raises:
             UsageError: if the model carries no such threshold, or has a class `unknown`; if
                 `images` is neither an image nor an iterable.
         """
         options = {"min_confidence": min_confidence, "unknown": unknown, "coverage": coverage}
-        return list(self.predict_stream(images, batch_size=batch_size, **options))
+        stream = self.predict_stream(images, batch_size=batch_size, claims=claims, **options)
+        return list(stream)
 
     def predict_stream(
         self, images: Any, *, batch_size: int = BATCH_SIZE, **options: Any
@@ -182,6 +190,7 @@ class Classifier:
         min_confidence: float = 0.0,
         unknown: bool = False,
         coverage: float = COVERAGE,
+        claims: bool = False,
     ) -> Iterator[list[Prediction]]:
         """Scores a stream as `predict_stream` does; yields what became ready together.
 
@@ -194,7 +203,7 @@ class Classifier:
         memory, larger = self.limits.memory, 0
 
         def decoded() -> Iterator[np.ndarray | str]:
-            read = functools.partial(with_origin, resize=resize, limits=self.limits)
+            read = functools.partial(with_origin, resize=resize, limits=self.limits, claims=claims)
             given = inputs.each(images, self.limits)
             nonlocal larger
             for pixels, origin in in_threads(read, given, headers.bytes_of):
@@ -315,7 +324,8 @@ class Classifier:
             answer, features = answer[:classes], answer[classes:]
         doubt = self.doubt(origin, answer, coverage)
         label, confidence = self.label_of(answer, bounds), float(answer.max())
-        return Prediction(label, confidence, answer, doubt=doubt, features=features)
+        declared = in_line(origin.claims)
+        return Prediction(label, confidence, answer, "", doubt, features, declared)
 
 
 def _resizer(size: tuple[int, int] | None) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -12,15 +12,16 @@ from dfk.text import valid
 
 UNKNOWN = "unknown"  # The answer to an image that is like none of a model's classes
 
-# Of `dfk predict`, the first three before a column per class; the set where it is asked for.
+# Of `dfk predict`, the first three before a column per class; the last two where they are asked
+# for.
 PATH, LABEL, CONFIDENCE = "path", "label", "confidence"
-ERROR, DOUBT, SET = "error", "doubt", "set"
+ERROR, DOUBT, SET, CLAIMS = "error", "doubt", "set", "claims"
 # Of a run's `predictions.csv`, before a column per class; the label is the truth. That of
 # `dfk evaluate` ends with the doubt.
 PREDICTIONS = ("image_id", LABEL, "predicted", CONFIDENCE)
 SUBMISSION = ("image_id", LABEL)
 
-RESERVED = frozenset({PATH, LABEL, CONFIDENCE, ERROR, DOUBT, SET, *PREDICTIONS, "claims", UNKNOWN})
+RESERVED = frozenset({PATH, LABEL, CONFIDENCE, ERROR, DOUBT, SET, CLAIMS, *PREDICTIONS, UNKNOWN})
 
 
 def unlike(names: Iterable[str], others: Sequence[str]) -> list[str]:

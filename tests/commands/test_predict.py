@@ -20,7 +20,7 @@ import dfk
 from dfk import cli
 from dfk.data import sources
 from dfk.errors import UsageError
-from tests import corpus
+from tests import corpus, declared
 from tests.networks import save_tiny
 
 CLASSES = ("gan", "real life", "vae, large")
@@ -82,6 +82,62 @@ def test_a_table_lines_up_and_keeps_control_characters_from_the_terminal(model, 
     assert head.split()[:3] == ["label", "confidence", "gan"] and "\x1b" not in "".join(lines)
     assert [line.index(str(tmp_path)) for line in lines[:2]] == [head.index("path", 30)] * 2
     assert lines[2].endswith("z.png: the file is empty")
+
+
+@pytest.fixture
+def claiming(tmp_path):
+    """Two images that declare something, one that does not, and one that cannot be read."""
+    (tmp_path / "c").mkdir()
+    for name, data in {
+        "a.png": declared.png(parameters='a "cat"\n=1', Software="x"),
+        "b.jpg": corpus.encode(corpus.picture(), "JPEG", exif=declared.exif(Make="Canon")),
+        "c.png": corpus.encode(corpus.picture(), "PNG"),
+        "d.png": declared.png(parameters="a")[:300],
+    }.items():
+        (tmp_path / "c" / name).write_bytes(data)
+    return tmp_path / "c"
+
+
+CLAIMED = ['PNG parameters "a \'cat\' =1"; PNG Software "x"', 'EXIF Make "Canon"', ""]
+
+
+def test_what_files_declare_is_a_column_and_changes_nothing_else(model, claiming, tmp_path, capsys):
+    assert cli.main(["predict", model, str(claiming)]) == 1
+    without = _rows(capsys.readouterr().out)
+    assert cli.main(["predict", model, str(claiming), "--claims"]) == 1
+    out, err = capsys.readouterr()
+    assert "dfk: claims can be forged or stripped" in err
+    rows = _rows(out)
+    assert [*rows[0]][-1] == "claims"
+    assert [row.pop("claims") for row in rows] == [*CLAIMED, ""] and rows == without
+    assert cli.main(["predict", model, str(claiming), "--claims", "--format=json"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["claims"] for line in lines] == [*CLAIMED, None]
+    assert cli.main(["predict", model, str(claiming), "--claims", "--format=table"]) == 1
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[-2:] == ["claims", "path"] and CLAIMED[0] in lines[0]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_rows_with_claims_are_continued(suffix, model, claiming, tmp_path, capsys):
+    output = tmp_path / f"out.{suffix}"
+    call = ["predict", model, f"--output={output}", "--claims", f"--format={suffix}"]
+    assert cli.main([*call, str(claiming / "a.png")]) == 0
+    assert cli.main([*call, str(claiming)]) == 1
+    whole = output.read_bytes()
+    assert cli.main([*call, str(claiming)]) == 1 and output.read_bytes() == whole
+    assert [*map(whole.decode().count, ("EXIF", "parameters"))] == [1, 1]
+    assert cli.main([*call[:3], f"--format={suffix}", str(claiming)]) == 2
+    assert "choose another --output" in capsys.readouterr().err
+
+
+def test_python_reads_the_claims_of_paths_and_bytes_where_it_is_asked_to(model, claiming):
+    content = (claiming / "b.jpg").read_bytes()
+    images = [claiming / "a.png", content, io.BytesIO(content), np.zeros((9, 9, 3), np.uint8)]
+    classifier = dfk.load(model)
+    found = classifier.predict(images, claims=True)
+    assert [row.claims for row in found] == [CLAIMED[0], CLAIMED[1], CLAIMED[1], ""]
+    assert {row.claims for row in classifier.predict(images)} == {""}
 
 
 def test_less_than_min_confidence_is_unknown(model, images, capsys):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dfk import cli, inference
-from tests import corpus
+from tests import corpus, declared
 from tests.networks import save_tiny
 
 ray = pytest.importorskip("ray")
@@ -59,6 +59,8 @@ def folder(tmp_path_factory):
     """Files of all kinds, and which of them have no answer."""
     folder = tmp_path_factory.mktemp("corpus")
     _, refused = corpus.write(folder)
+    made = declared.exif(Make="Canon", Software="=1")
+    (folder / "claims.jpg").write_bytes(corpus.encode(corpus.picture(), "JPEG", exif=made))
     return folder, refused
 
 
@@ -66,8 +68,8 @@ def _predict(model, inputs, output, *more):
     return cli.main(["predict", model, str(inputs), "--engine=ray", f"--output={output}", *more])
 
 
-def _local(model, inputs, output):
-    assert cli.main(["predict", model, str(inputs), f"--output={output}"]) in (0, 1)
+def _local(model, inputs, output, *more):
+    assert cli.main(["predict", model, str(inputs), f"--output={output}", *more]) in (0, 1)
     with open(output, newline="", encoding="utf-8") as file:
         return _by_path(csv.DictReader(file))
 
@@ -96,8 +98,8 @@ def _assert_same_answers(rows, expected):
     for path, row in rows.items():
         other = expected[path]
         assert list(row) == list(other)
-        for name in ("label", "error", "doubt"):
-            assert row[name] == other[name]
+        for name in ("label", "error", "doubt", "claims"):
+            assert row.get(name) == other.get(name)
         for name in ("confidence", *CLASSES):
             assert float(row[name] or 0) == pytest.approx(float(other[name] or 0), abs=1e-5)
             assert (row[name] in (None, "")) == (other[name] == "")
@@ -105,8 +107,11 @@ def _assert_same_answers(rows, expected):
 
 def test_rows_are_those_of_the_local_command(cluster, model, folder, tmp_path, capsys):
     inputs, refused = folder
-    assert _predict(model, inputs, tmp_path / "out", "--format=csv") == 1
-    _assert_same_answers(_csv_rows(tmp_path / "out"), _local(model, inputs, tmp_path / "x.csv"))
+    assert _predict(model, inputs, tmp_path / "out", "--format=csv", "--claims") == 1
+    rows, local = _csv_rows(tmp_path / "out"), _local(model, inputs, tmp_path / "x.csv", "--claims")
+    _assert_same_answers(rows, local)
+    claims = {row["claims"] for row in rows.values()}
+    assert claims == {"", 'EXIF Make "Canon"; EXIF Software "=1"'}
     out, err = capsys.readouterr()
     assert out.startswith(f"{len(_csv_rows(tmp_path / 'out'))} rows in ")
     assert f"{len(refused)} of " in err and "Traceback" not in err

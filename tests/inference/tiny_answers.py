@@ -19,6 +19,6 @@ def none(probabilities):
     return []
 
 
-def tiny(set_of=None, names=NAMES):
+def tiny(set_of=None, names=NAMES, **labelling):
     """The columns of such a model, which names the most probable class."""
-    return Answers(names, lambda probabilities: names[probabilities.argmax()], set_of)
+    return Answers(names, lambda probabilities: names[probabilities.argmax()], set_of, labelling)

@@ -17,7 +17,7 @@ import pyarrow.dataset
 
 from dfk.errors import UsageError
 from dfk.inference.doubts import Count
-from dfk.runs.columns import DOUBT, ERROR, PATH, SET
+from dfk.runs.columns import CLAIMS, DOUBT, ERROR, PATH, SET
 from dfk.system.files import SCRATCH, locked, write_json
 
 # What a call that continues must repeat, and the list of images, in the output folder. Readers of
@@ -90,7 +90,7 @@ def dataset(folders: Path | list[str], form: str) -> pa.dataset.Dataset:
     if form == "parquet":
         return pa.dataset.dataset(files, format="parquet")
     # A column whose first rows are empty has no type that Arrow could guess.
-    texts = dict.fromkeys([PATH, ERROR, DOUBT, SET], pa.string())
+    texts = dict.fromkeys([PATH, ERROR, DOUBT, SET, CLAIMS], pa.string())
     text = pa.csv.ConvertOptions(column_types=texts, strings_can_be_null=False)
     lines = pa.csv.ParseOptions(newlines_in_values=True)
     kind = pa.dataset.CsvFileFormat(parse_options=lines, convert_options=text)
