@@ -1,11 +1,12 @@
 """Tells what in a data set will fool a classifier: before training, without a model.
 
 Formats, sizes, modes, byte counts, JPEG settings and the names of metadata per class, and which
-images were once a JPEG, whatever they are now; images that occur twice or look alike, above all
-across splits; files that cannot be decoded; unbalanced classes; and a leakage probe: how well all
-this predicts the label without the picture, which class gives itself away, and the command that
-mends it (`dfk prepare`). With --group_by also groups (of one prompt, video or scene) that lie in
-several splits. Exit code 1 if files cannot be read.
+images were once a JPEG, whatever they are now; what files declare of themselves (C2PA, XMP, EXIF,
+texts of generators: claims can be forged or stripped), by class; images that occur twice or look
+alike, above all across splits; files that cannot be decoded; unbalanced classes; and a leakage
+probe: how well all this predicts the label without the picture, which class gives itself away, and
+the command that mends it (`dfk prepare`). With --group_by also groups (of one prompt, video or
+scene) that lie in several splits. Exit code 1 if files cannot be read.
 
 Examples:
   dfk audit demo
@@ -57,15 +58,18 @@ def main(arguments: list[str]) -> int:
 
 
 def _write(folder: Path, findings: dict) -> None:
+    from dfk.data.claims import CAUTION
     from dfk.reports.html import render
     from dfk.system.files import write_atomic, write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "audit.json", findings)
-    write_atomic(folder / "audit.html", render("audit.html.j2", **findings))
+    write_atomic(folder / "audit.html", render("audit.html.j2", caution=CAUTION, **findings))
 
 
 def _text(findings: dict) -> str:
+    from dfk.data.claims import CAUTION
+
     lines = [f"{findings['data_dir']}", ""]
     for split, counts in findings["images"].items():
         lines.append(f"{split:10}  {sum(counts.values())} images: {_counts(counts)}")
@@ -81,6 +85,9 @@ def _text(findings: dict) -> str:
             *([f"  beside  {_counts(row['metadata'])}"] if row["metadata"] else []),
             f"  pixels  {row['once_jpeg']['images']} of {row['images']} were once a JPEG",
         ]
+    if findings["claims"]:
+        lines += ["", f"declared by the files ({CAUTION}), images by class:"]
+        lines += [f"  {claim}: {_counts(counts)}" for claim, counts in findings["claims"].items()]
     for kind, title in (("duplicates", "same pixels"), ("near_duplicates", "look alike")):
         pairs = findings[kind]
         lines += ["", f"{title}: {pairs['across']} pairs across splits, {pairs['within']} within"]

@@ -6,6 +6,9 @@ heat map shows what counted for the label; it does not prove that the label is r
 image, which a model answers by the mean of several crops, it is of the crop that speaks most for
 the label: the column `part` and the picture say where it lies. The label is the whole image's.
 
+The column `claims` has what the file declares of itself, as `dfk predict --claims` does: claims can
+be forged or stripped, and neither label nor heat map depends on them.
+
 Examples:
   dfk explain runs/ensemble photo.png
   dfk explain runs/ensemble photos/ --output_dir=explained
@@ -40,20 +43,24 @@ def main(arguments: list[str]) -> int:
     prepare_logging()
 
     from dfk import inference
+    from dfk.data.claims import CAUTION
     from dfk.data.entries import Kinds
     from dfk.inference.explain import Explainer
     from dfk.system.progress import Bar
 
     ownership.refuse_others(options.output_dir, *ownership.PICTURES)
     explainer = Explainer(inference.load(options.model))
-    _print("path", "label", "confidence", "picture", "error", "part")
-    left_out, bad, count = Kinds(), Kinds(), 0
+    _print("path", "label", "confidence", "picture", "error", "part", "claims")
+    left_out, bad, count, claiming = Kinds(), Kinds(), 0, 0
     for source in Bar(_sources(options, left_out), desc="explain", unit=" images"):
         row = _row(explainer, source, options.output_dir, count)
         _print(source.name, *row)
         count += 1
+        claiming += bool(row[-1])
         if row[3]:
             bad.add(source.name)
+    if claiming:
+        print(f"dfk: {claiming} of {count} images have claims; {CAUTION}", file=sys.stderr)
     return summary(count, len(bad), options.images, bad, left_out)
 
 
@@ -72,13 +79,14 @@ def _sources(options: argparse.Namespace, left_out) -> Iterator:
 
 
 def _row(explainer, source, folder: Path, number: int) -> tuple[str, ...]:
-    """Label, confidence, picture, error and part of one image; its picture is written."""
+    """Label, confidence, picture, error, part and claims of an image; its picture is written."""
+    from dfk.data.claims import claims_of, in_line
     from dfk.system.files import write_atomic
 
     try:
         explanation = explainer.explain(source.image)
     except ImageError as error:
-        return "", "", "", str(error), ""
+        return "", "", "", str(error), "", ""
     path = folder / file_name(f"{number:04}-", Path(source.name).stem, ".png")
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, _png(explanation.picture()))
@@ -88,6 +96,7 @@ def _row(explainer, source, folder: Path, number: int) -> tuple[str, ...]:
         valid(str(path)),
         "",
         explanation.part,
+        in_line(claims_of(source.image)),
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from dfk.data import audit_warnings, catalog, file_traces, headers, jpeg_grid, leakage, splits
+from dfk.data.claims import claims_of
 from dfk.data.file_traces import Traces
 from dfk.data.jpeg_grid import Grid
 from dfk.data.limits import Limits, Memory
@@ -30,6 +31,7 @@ from dfk.system.threads import in_threads
 _NEAR = 6
 _LISTED = 1000  # Pairs and files that are named; all are counted.
 _SHOWN = 10  # Formats, sizes, names of a class
+_CLAIMS = 40  # Things that files declare
 _BLOCK = 2**11
 # Of memory for each pixel: decoded, hashed, and in Pillow's colours
 _BYTES_PER_PIXEL = 16
@@ -48,6 +50,7 @@ class File:
     height: int = 0
     traces: Traces = Traces()  # noqa: RUF009 -- nobody changes them
     grid: Grid = Grid()  # noqa: RUF009
+    claims: tuple[str, ...] = ()
     digest: bytes = b""
     hash: int = 0
     error: str = ""
@@ -70,9 +73,10 @@ def audit(
         What JSON can hold: `data_dir`; `images`, counts by split and class; `classes`, rows with
         the formats, sizes, modes and byte counts of each, the settings of its JPEGs (quality by
         their tables, subsampling), the names of its metadata, and how many images were
-        `once_jpeg`, whatever they are now (`jpeg_grid`); `unreadable` and `problems`, with
-        place and reason; `duplicates` (the same pixels) and `near_duplicates`, each with counts
-        `within` and `across` splits, how many have `other_labels`, and up to 1,000 `pairs`,
+        `once_jpeg`, whatever they are now (`jpeg_grid`); `claims`, for each of the most frequent
+        things that files declare how many images of each class do; `unreadable` and `problems`,
+        with place and reason; `duplicates` (the same pixels) and `near_duplicates`, each with
+        counts `within` and `across` splits, how many have `other_labels`, and up to 1,000 `pairs`,
         those across splits first; `leakage` as `leakage.probe` gives it, None if it cannot be
         probed; `groups`, those that lie in two splits, as `splits.Overlap` has them; `mend`, the
         command that saves all images alike; and `warnings`, sentences.
@@ -95,6 +99,7 @@ def audit(
         "data_dir": place,
         "images": _counts(files, data.class_names),
         "classes": classes,
+        "claims": _claims(readable),
         "unreadable": [{"path": f.path, "reason": f.error} for f in files if f.error],
         "problems": [text(str(problem)) for problem in data.problems],
         "duplicates": _pairs(readable, _same(readable)),
@@ -134,6 +139,7 @@ def _look(split: str, path: Path, label: str) -> File:
         width=pixels.shape[1],
         traces=file_traces.read(data),
         grid=jpeg_grid.find(pixels),
+        claims=tuple(dict.fromkeys(claim.kind for claim in claims_of(data))),
         digest=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(),
         hash=int(str(imagehash.phash(Image.fromarray(pixels))), 16),
     )
@@ -178,6 +184,14 @@ def _profile(label: str, files: Sequence[File]) -> dict[str, Any]:
             for name, q in (("min", 0), ("median", 50), ("max", 100))
         },
     }
+
+
+def _claims(files: Sequence[File]) -> dict[str, dict[str, int]]:
+    """How many images of each class declare something, by what is declared."""
+    counts = Counter((claim, file.label) for file in files for claim in file.claims)
+    frequent = Counter(claim for file in files for claim in file.claims).most_common(_CLAIMS)
+    labels = _labels(files)
+    return {claim: {label: counts[claim, label] for label in labels} for claim, _ in frequent}
 
 
 def _most_frequent(names: Iterable[str]) -> dict[str, int]:

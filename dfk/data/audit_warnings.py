@@ -6,10 +6,13 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dfk.data.claims import CAUTION
+
 _IMBALANCE = 2.0  # The largest class to the smallest, from which on it is worth a word
-# By how much classes differ in the share of images that were once a JPEG to be told apart by it.
+# By how much classes differ in the share of images that were once a JPEG, or that declare a thing,
+# to be told apart by it.
 _APART = 0.5
-_NAMED = 3  # Classes
+_NAMED = 3  # Classes, or things that are declared
 
 
 def of(findings: Mapping[str, Any]) -> list[str]:
@@ -53,8 +56,26 @@ def _leaks(findings: Mapping[str, Any]) -> Iterator[str]:
             f"{most:.0%} of the images of {jpeg} were once a JPEG, {least:.0%} of those of "
             f"{clean}: pixels keep that in a PNG, and others saved as JPEG look like that class."
         )
+    if apart := _declared_apart(findings["claims"], classes):
+        told.append(
+            f"What files declare goes with their class: {'; '.join(apart[:_NAMED])}. So they come "
+            f"from other tools, whose traces in pixels may be learned instead ({CAUTION})."
+        )
     if told:
         yield " ".join([*told, f"Save all images alike: {findings['mend']}"])
+
+
+def _declared_apart(
+    claims: Mapping[str, Mapping[str, int]], classes: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """The claims of most of a class that others lack, with both shares."""
+    apart = []
+    for claim, counts in claims.items():
+        shares = sorted((counts[row["class"]] / row["images"], row["class"]) for row in classes)
+        if shares and shares[-1][0] - shares[0][0] > _APART:
+            (least, other), (most, name) = shares[0], shares[-1]
+            apart.append(f"{claim} ({most:.0%} of {name}, {least:.0%} of {other})")
+    return apart
 
 
 def _leak(probe: Mapping[str, Any], jpeg: bool) -> Iterator[str]:

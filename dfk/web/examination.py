@@ -14,6 +14,7 @@ from PIL import Image
 
 from dfk import models
 from dfk.data import decode
+from dfk.data.claims import Claim
 from dfk.data.pixels import with_origin
 from dfk.errors import ImageError
 from dfk.inference import Classifier, Prediction
@@ -44,6 +45,7 @@ class Examination:
             with at most `SIDE` pixels on the longer side.
         no_heat: why there is no `heat`; "" if there is.
         warnings: what a reader should know before believing the label.
+        claims: what the file declares of itself; nothing else here depends on it.
     """
 
     prediction: Prediction
@@ -52,6 +54,7 @@ class Examination:
     heat: np.ndarray | None = None
     no_heat: str = ""
     warnings: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
 
 class Examiner:
@@ -86,7 +89,7 @@ class Examiner:
 
         Never raises for what the bytes are: a broken file is a `prediction.error`.
         """
-        pixels, origin = with_origin(data, limits=self._classifier.limits)
+        pixels, origin = with_origin(data, limits=self._classifier.limits, claims=True)
         if isinstance(pixels, str):
             classes = len(self._classifier.class_names)
             return Examination(Prediction("", 0.0, np.zeros(classes, np.float32), pixels))
@@ -104,6 +107,7 @@ class Examiner:
             heat,
             no_heat,
             (*self._warnings(pixels, prediction), *part),
+            origin.claims,
         )
 
     def _heat(self, pixels: np.ndarray) -> tuple[np.ndarray | None, str, list[str]]:

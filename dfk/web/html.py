@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from dfk.data.claims import CAUTION
 from dfk.web.examination import Examiner, smaller
 
 HERE = Path(__file__).parent
@@ -20,7 +21,7 @@ def answer(examiner: Examiner, data: bytes) -> str:
     """What there is to show of a file; the page's script puts in the file's name."""
     examination = examiner.examine(data)
     ranked = sorted(examination.probabilities.items(), key=lambda item: -item[1])
-    return render("answer.html.j2", examination=examination, ranked=ranked)
+    return render("answer.html.j2", examination=examination, ranked=ranked, caution=CAUTION)
 
 
 def render(template: str, **values: Any) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 import dfk
 from dfk import cli
 from dfk.web.examination import CLOSED_SET, Examiner
-from tests import networks
+from tests import declared, networks
 from tests.demo_server import demo
 from tests.pictures import BROKEN, encode, noise
 
@@ -122,6 +122,23 @@ def test_the_image_and_its_heat_map_stand_side_by_side(classifier, page):
     )
     a, b = left.bounding_box(), right.bounding_box()
     assert a["y"] == b["y"] and a["x"] + a["width"] < b["x"] and a["width"] > 200
+
+
+def test_what_the_file_declares_stands_apart_and_is_text(classifier, page):
+    forged = '<img src=x onerror=alert(1)>" C2PA signature valid\u202e'
+    shown = _upload(page, "claims.png", declared.png(parameters=forged, Software="Paint & Box"))
+    claims = shown.locator(".claims")
+    assert claims.locator("li").all_inner_texts() == [
+        "PNG parameters: <img src=x onerror=alert(1)>' C2PA signature valid\\u202e",
+        "PNG Software: Paint & Box",
+    ]
+    assert "claims can be forged or stripped" in claims.inner_text()
+    assert claims.locator("q").count() == 2 and not claims.locator("img").count()
+    (expected,) = classifier.predict(declared.png())
+    assert shown.locator(".label").inner_text() == expected.label
+    shown = _upload(page, "none.png", declared.png())
+    assert "Nothing of where it is from." in shown.locator(".claims").inner_text()
+    assert "claims can be forged or stripped" in shown.locator(".claims").inner_text()
 
 
 @pytest.mark.parametrize("kind", sorted(BROKEN))

@@ -16,6 +16,7 @@ from dfk.data.file_traces import Traces
 from dfk.data.jpeg_grid import Grid
 from dfk.data.leakage import probe
 from dfk.evaluation import degrade
+from tests import declared
 from tests.datasets import write_folders, write_kaggle
 from tests.pictures import noise
 
@@ -201,6 +202,31 @@ def test_too_little_to_probe():
 
 
 # The command
+
+
+def test_what_files_declare_is_counted_by_class_and_told_where_it_goes_with_one(clean, capsys):
+    made = declared.exif(b"ASCII\0\0\0of this image alone", Make="<b>Canon", Software="GIMP")
+    for i, path in enumerate(sorted(clean.rglob("*.png"))):
+        options = {"exif": made} if "gan" in path.parts else {}
+        if "vae" in path.parts and i % 4:
+            options = {"exif": declared.exif(Software="GIMP")}
+        with Image.open(path) as image:
+            image.save(path, **options)
+    out = clean.parent / "out"
+    assert cli.main(["audit", str(clean), f"--output_dir={out}"]) == 0
+    found = json.loads((out / "audit.json").read_text())
+    gimp = found["claims"]['EXIF Software "GIMP"']
+    assert gimp["gan"] == 15 > gimp["vae"] > 8
+    only = {"gan": 15, "vae": 0}
+    camera, comment = 'EXIF Make "<b>Canon"', "EXIF UserComment"
+    assert found["claims"] == {'EXIF Software "GIMP"': gimp, camera: only, comment: only}
+    (warning,) = (text for text in found["warnings"] if "declare" in text)
+    assert f"{camera} (100% of gan, 0% of vae); {comment} (100%" in warning
+    assert "GIMP" not in warning and "claims can be forged or stripped" in warning
+    text, page = capsys.readouterr().out, (out / "audit.html").read_text()
+    assert f"{camera}: gan 15, vae 0" in text and "claims can be forged or stripped" in text
+    assert "&lt;b&gt;Canon" in page and "<b>Canon" not in page
+    assert "claims can be forged or stripped" in page.partition("What the files declare")[2]
 
 
 def test_the_command_writes_text_json_and_a_page(clean, tmp_path, capsys):

@@ -11,7 +11,7 @@ import dfk
 from dfk import cli, models
 from dfk.errors import ImageError, UsageError
 from dfk.inference import Classifier, explain, panels
-from tests import corpus
+from tests import corpus, declared
 from tests.pictures import encode
 
 NAMES = ("flat", "bright")
@@ -170,6 +170,7 @@ def test_what_has_no_layers_is_refused(tmp_path):
 def test_the_command_writes_a_picture_per_image(bright, tmp_path, capsys):
     for name in ("a.png", "b.png"):
         Image.fromarray(_spot()).save(tmp_path / name)
+    Image.fromarray(_spot()).save(tmp_path / "b.png", exif=declared.exif(Make="Canon"))
     (tmp_path / "c.png").write_bytes(b"")
     Image.fromarray(_spot()[:1, :1]).save(tmp_path / "small.png")
     arguments = ["explain", str(bright.path), str(tmp_path), f"--output_dir={tmp_path / 'out'}"]
@@ -178,6 +179,8 @@ def test_the_command_writes_a_picture_per_image(bright, tmp_path, capsys):
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["label"] for row in rows] == ["bright", "bright", "", ""]
     assert rows[2]["error"] == "the file is empty" and "1 x 1 pixels" in rows[3]["error"]
+    assert [row["claims"] for row in rows] == ["", 'EXIF Make "Canon"', "", ""]
+    assert "1 of 4 images have claims; claims can be forged or stripped" in err
     assert "2 of 4 images could not be read" in err
     pictures = sorted((tmp_path / "out").iterdir())
     assert [str(path) for path in pictures] == [row["picture"] for row in rows[:2]]
