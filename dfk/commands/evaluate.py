@@ -8,7 +8,9 @@ Up to 500 of the images are also saved again as JPEG of quality 95 and 75: how m
 and to which class they go.
 
 --robustness scores the images again as JPEG, WebP, resized, blurred, noisy, cropped, brighter and
-darker, and passed on in social networks, each in several severities.
+darker, and passed on in social networks, each in several severities. With --recheck these are
+scored as by `dfk predict --recheck`, which takes five times as long: how many wrong answers that
+tells, against the confidence alone.
 
 With --output_dir, metrics.json, predictions.csv and report.html are written there. The last column
 of predictions.csv is what there is to doubt of each answer, as `dfk predict` has it.
@@ -71,7 +73,9 @@ def main(arguments: list[str]) -> int:
     result["resaved"] = resaving.measure(answer, split, probabilities, names)
     if options.robustness:
         bar = functools.partial(Bar, desc="robustness", unit=" images")
-        result |= robustness.measure(classifier, split, probabilities, progress=bar)
+        result |= robustness.measure(
+            classifier, split, probabilities, progress=bar, recheck=options.recheck
+        )
     if options.output_dir:
         _write(options, classifier, result, split, probabilities, doubtful)
     print(json.dumps(result, indent=2) if options.format == "json" else _text(result))
@@ -93,9 +97,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--class_map", type=pairs, default={}, metavar="LABEL:CLASS,...", help="what labels mean"
     )
     parser.add_argument("--robustness", action="store_true", help="also under degradations")
+    parser.add_argument("--recheck", action="store_true", help="with --robustness: also rechecked")
     parser.add_argument("--output_dir", type=Path, metavar="DIR", help="where to write the report")
     parser.add_argument("--format", choices=["table", "json"], default="table")
     options = parser.parse_args(arguments)
+    if options.recheck and not options.robustness:
+        raise UsageError("--recheck goes with --robustness")
     if options.output_dir and (options.output_dir / "config.flags").exists():
         raise UsageError(
             f"{options.output_dir} is the folder of a run; choose another --output_dir"
@@ -124,7 +131,8 @@ def _write(
         config={name: value for name, value in vars(options).items() if value},
         environment=runs.environment({"data_dir": options.data_dir}),
         command=f"dfk evaluate {options.model} --data_dir={options.data_dir} --output_dir=again"
-        + " --robustness" * options.robustness,
+        + " --robustness" * options.robustness
+        + " --recheck" * options.recheck,
     )
 
 
@@ -155,4 +163,6 @@ def _text(result: dict) -> str:
 
         table = robustness.table(result["robustness"], result["robustness_mean"])
         lines += ["", *table.splitlines()]
+    if "robustness_recheck" in result:
+        lines.append(robustness.recheck_line(result["robustness_recheck"]))
     return "\n".join(map(printable, lines))

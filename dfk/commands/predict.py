@@ -10,6 +10,11 @@ Both help, but neither is a detector of real photographs.
 a set that holds it, as long as they are like those that the model was made on. A hard image gets
 several classes, one like no class none. In CSV the column `set` has | between them.
 
+--recheck scores each image again as it may be delivered: saved as JPEG of quality 90 and 75,
+resized to 0.8 and back, cropped by a pixel. `unsure` is the answer where the label does not last:
+where it is less likely than not, in the geometric mean over these and the image itself (the column
+`recheck`). It takes five times as long.
+
 MODEL is a run's folder, a .keras or .skops file, or a SavedModel's folder. Images are files,
 folders (searched to the bottom for image suffixes in any case, and for files that start as images
 do; what else lies there is counted by kind at the end), CSVs with a column `path` (within the CSV's
@@ -17,8 +22,8 @@ folder) or `image_id` (NAME/<image_id>.png beside NAME.csv), or -, which reads a
 paths from stdin.
 
 The column `doubt` says what of an image is unlike all that the model was trained on (size, format),
-and where the logits stand out too little (unknown) or no class is likely (empty set). It changes no
-label.
+where the logits stand out too little (unknown) or no class is likely (empty set), and which
+delivery got another class. It changes no label.
 
 --claims adds a column of what each file declares of itself: the maker, source type and signature of
 its C2PA manifest, XMP and EXIF, and the texts of generators. What stands in quotation marks is the
@@ -42,6 +47,7 @@ Examples:
   dfk predict runs/ensemble photos/
   dfk predict runs/ensemble photos/ --unknown --coverage=0.95
   dfk predict runs/ensemble photos/ --claims
+  dfk predict runs/ensemble photos/ --recheck
   dfk predict runs/ensemble photos/ list.csv --output=out.csv --min_confidence=0.9
   dfk predict runs/ensemble photos/ --output=out.csv --features=features.npz
   dfk predict runs/ensemble photos/ --engine=ray --output=answers
@@ -146,6 +152,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--coverage", type=float, choices=_COVERAGES, help="add a set that holds the class so often"
     )
     parser.add_argument("--claims", action="store_true", help="add what each file declares")
+    parser.add_argument(
+        "--recheck", action="store_true", help="`unsure` where saving or resizing changes the label"
+    )
     parser.add_argument("--batch_size", type=positive, default=32, help="images a call, if alike")
     parser.add_argument(
         "--engine", choices=["local", "ray"], default="local", help="ray: on many cores or machines"
@@ -253,7 +262,7 @@ def _score(predict, form, options, write: Callable[[str], None], file=None, feat
 
 def _asked(options: argparse.Namespace) -> dict:
     """What is asked of the answers, as `dfk.inference.answers.answers_of` takes it."""
-    names = ("coverage", "min_confidence", "unknown", "claims")
+    names = ("coverage", "min_confidence", "unknown", "claims", "recheck")
     return {name: getattr(options, name) for name in names}
 
 

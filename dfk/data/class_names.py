@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from dfk.errors import UsageError
-from dfk.runs.columns import RESERVED, UNKNOWN
+from dfk.runs.columns import ANSWERS, RESERVED
 from dfk.text import nfc
 
 LONGEST = 200  # Characters
@@ -49,8 +49,8 @@ def _fault(name: str, alike: Counter[str]) -> str:
         return "begins or ends with a blank"
     if len(name) > LONGEST:
         return f"has {len(name)} characters, {LONGEST} are the most"
-    if (key := _folded(name)) == UNKNOWN:
-        return "is what dfk answers where an image is like no class"
+    if (key := _folded(name)) in ANSWERS:
+        return "is an answer of dfk's: that an image is like no class, or its label does not last"
     if key in RESERVED:
         return "is the name of a column in dfk's tables"
     return "differs from another class in case or in Unicode form only" if alike[key] > 1 else ""

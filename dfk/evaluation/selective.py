@@ -9,12 +9,15 @@ import numpy as np
 POINTS = 20
 
 
-def curve(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+def curve(
+    labels: np.ndarray, probabilities: np.ndarray, scores: np.ndarray | None = None
+) -> dict[str, Any]:
     """Accuracy on the most confident images, from a twentieth of them to all.
 
     Args:
         labels: int [N].
         probabilities: float [N, C].
+        scores: float [N], what stands for the confidence; by default the largest probability.
 
     Returns:
         `curve`, up to 20 points: `coverage`, the share of images answered; `accuracy` on them;
@@ -24,7 +27,7 @@ def curve(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
 
     Source: Geifman & El-Yaniv, 2017, "Selective Classification for Deep Neural Networks".
     """
-    confidence = probabilities.max(axis=1)
+    confidence = probabilities.max(axis=1) if scores is None else scores
     order = np.argsort(-confidence, kind="stable")
     right = (probabilities.argmax(axis=1) == labels)[order]
     n = len(right)

@@ -16,9 +16,20 @@ import numpy as np
 
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
+from dfk.inference import recheck as checks
 from dfk.inference.cells import Cells, Number, NumberPerClass, OneClass, SeveralClasses, Text
 from dfk.inference.classifier import Classifier, Prediction
-from dfk.runs.columns import CLAIMS, CONFIDENCE, DOUBT, ERROR, LABEL, PATH, SET, unlike
+from dfk.runs.columns import (
+    CLAIMS,
+    CONFIDENCE,
+    DOUBT,
+    ERROR,
+    LABEL,
+    PATH,
+    RECHECK,
+    SET,
+    unlike,
+)
 
 # From probabilities float32 [C]: to the label, as `Classifier.label_of`, and to the classes of a
 # set, as `Classifier.prediction_set`.
@@ -52,7 +63,10 @@ class Row(NamedTuple):
 
 
 def _columns(
-    class_names: Sequence[str], set_of: SetOf | None, claims: bool = False
+    class_names: Sequence[str],
+    set_of: SetOf | None,
+    claims: bool = False,
+    recheck: bool = False,
 ) -> list[Column]:
     """All columns that there may be after the path, in their order."""
     return [
@@ -68,6 +82,7 @@ def _columns(
             is_asked=set_of is not None,
         ),
         Column(CLAIMS, Text(), lambda answer: answer.claims, is_asked=claims),
+        Column(RECHECK, Number(), lambda answer: np.float32(answer.recheck), is_asked=recheck),
     ]
 
 
@@ -97,7 +112,8 @@ class Answers:
             labelling: the options with which `Classifier.predict` gives such labels.
         """
         self.labelling = dict(labelling or {})
-        columns = _columns(class_names, set_of, self.labelling.get("claims", False))
+        more = (self.labelling.get(name, False) for name in (CLAIMS, RECHECK))
+        columns = _columns(class_names, set_of, *more)
         self.columns = [column for column in columns if column.is_asked]
         self.kinds = [c.cells for c in self.columns for _ in c.cells.heads(c.name)]
         self._classes, self._label_of = len(class_names), label_of
@@ -151,7 +167,8 @@ class Answers:
             if not column.cells.agree(read[column.name], column.of(prediction)):
                 raise ValueError(f"the {column.name} of a row is not that of its probabilities")
         row = Row(path, prediction._replace(confidence=float(prediction.confidence)))
-        now = prediction._replace(label=self._label_of(prediction.probabilities))
+        label = checks.label(self._label_of(prediction.probabilities), prediction.recheck)
+        now = prediction._replace(label=label)
         if now.label != prediction.label:
             raise another_model(row, now)
         return row
@@ -164,6 +181,7 @@ def answers_of(
     min_confidence: float = 0.0,
     unknown: bool = False,
     claims: bool = False,
+    recheck: bool = False,
 ) -> Answers:
     """The columns of a loaded model's answers.
 
@@ -171,12 +189,18 @@ def answers_of(
         coverage: adds the column `set`, as `Classifier.prediction_set` takes it.
         min_confidence, unknown: as of `Classifier.predict`.
         claims: adds the column `claims`, as `Classifier.predict` takes it.
+        recheck: likewise; it adds the column `recheck`.
 
     Raises:
-        UsageError: if the model has no thresholds for it, or a class `unknown`.
+        UsageError: if the model has no thresholds for it, or a class `unknown` or `unsure`.
     """
-    bounds = classifier.bounds(min_confidence, unknown)
-    labelling = {"min_confidence": min_confidence, "unknown": unknown, "claims": claims}
+    bounds = classifier.bounds(min_confidence, unknown, recheck)
+    labelling = {
+        "min_confidence": min_confidence,
+        "unknown": unknown,
+        "claims": claims,
+        "recheck": recheck,
+    }
     set_of = None
     if coverage is not None:
         classifier.threshold(conformal.set_name(coverage))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dfk.runs.columns import UNKNOWN
+from dfk.runs.columns import UNKNOWN, UNSURE
 from dfk.text import printable
 
 # How far a model may be from its own earlier answer, which other batches computed.
@@ -73,10 +73,10 @@ class Text(Cells):
 
 
 class OneClass(Cells):
-    """The name of one of the classes, or `unknown`."""
+    """The name of one of the classes, `unknown` or `unsure`."""
 
     def __init__(self, class_names: Sequence[str]):
-        self._names = (*class_names, UNKNOWN)
+        self._names = (*class_names, UNKNOWN, UNSURE)
 
     def specs(self, name: str) -> list[str]:
         return [f"<{max(map(len, [*map(printable, self._names), name]))}"]

@@ -27,8 +27,9 @@ from dfk.data.trained_on import TrainedOn
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
 from dfk.inference import doubts
+from dfk.inference import recheck as checks
 from dfk.inference.batching import by_size, windows
-from dfk.runs.columns import UNKNOWN
+from dfk.runs.columns import UNKNOWN, UNSURE
 from dfk.system.threads import in_threads
 
 BATCH_SIZE = 32
@@ -40,7 +41,8 @@ class Prediction(NamedTuple):
 
     Attributes:
         label: the name of the most probable class; `unknown` where that is less probable than
-            was asked for; "" for an image that cannot be read.
+            was asked for; `unsure` where it does not outlast a recheck; "" for an image that
+            cannot be read.
         confidence: the largest probability, 0..1; 0 for an image that cannot be read.
         probabilities: float32 [C], in the order of `Classifier.class_names`, calibrated.
         error: why the image cannot be read; "" if it can.
@@ -51,6 +53,8 @@ class Prediction(NamedTuple):
         claims: what the file declares, as `dfk.data.claims.in_line` puts it; "" where that was not
             asked, or there is nothing, or no file. Claims can be forged or stripped, and do not
             take part in the answer.
+        recheck: how likely the most probable class stays once the image is delivered, 0..1, as
+            `dfk.inference.recheck` has it; None where that was not asked, or there is no answer.
     """
 
     label: str
@@ -60,6 +64,7 @@ class Prediction(NamedTuple):
     doubt: str = ""
     features: np.ndarray | None = None
     claims: str = ""
+    recheck: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,6 +157,7 @@ class Classifier:
         unknown: bool = False,
         coverage: float = COVERAGE,
         claims: bool = False,
+        recheck: bool = False,
     ) -> list[Prediction]:
         """Scores images; one `Prediction` each, in their order.
 
@@ -166,14 +172,16 @@ class Classifier:
             unknown: so is one that the model's own threshold says it of.
             coverage: of the sets, as of `prediction_set`; an empty one is a doubt.
             claims: reads what files declare of themselves, too.
+            recheck: scores each image again as it may be delivered (`dfk.inference.recheck`): one
+                whose label does not last is called `unsure`. It takes five times as long.
 
         Raises:
-            UsageError: if the model carries no such threshold, or has a class `unknown`; if
-                `images` is neither an image nor an iterable.
+            UsageError: if the model carries no such threshold, or has a class `unknown` or
+                `unsure`; if `images` is neither an image nor an iterable.
         """
         options = {"min_confidence": min_confidence, "unknown": unknown, "coverage": coverage}
-        stream = self.predict_stream(images, batch_size=batch_size, claims=claims, **options)
-        return list(stream)
+        options |= {"claims": claims, "recheck": recheck}
+        return list(self.predict_stream(images, batch_size=batch_size, **options))
 
     def predict_stream(
         self, images: Any, *, batch_size: int = BATCH_SIZE, **options: Any
@@ -191,14 +199,17 @@ class Classifier:
         unknown: bool = False,
         coverage: float = COVERAGE,
         claims: bool = False,
+        recheck: bool = False,
     ) -> Iterator[list[Prediction]]:
         """Scores a stream as `predict_stream` does; yields what became ready together.
 
         A stream that goes on behind what was yielded is answered the same, bit for bit. At its end
         the files are counted of whose images no more than crops were seen.
         """
-        bounds = self.bounds(min_confidence, unknown)
-        resize = _resizer(self.input_size)
+        bounds = self.bounds(min_confidence, unknown, recheck)
+        # Deliveries are of the image as it came.
+        resize = None if recheck else _resizer(self.input_size)
+        answer = functools.partial(self._answer, batch_size=batch_size)
         origins: deque[Origin | None] = deque()
         memory, larger = self.limits.memory, 0
 
@@ -212,8 +223,14 @@ class Classifier:
                 yield pixels
 
         for window in windows(decoded(), batch_size):
-            answers = self._answer(window, batch_size)
-            yield [self._prediction(x, origins.popleft(), bounds, coverage) for x in answers]
+            answers = answer(window)
+            again = [None] * len(window)
+            if recheck:
+                again = checks.check(window, answers, answer, self.limits, len(self.class_names))
+            yield [
+                self._prediction(x, origins.popleft(), bounds, coverage, checked)
+                for x, checked in zip(answers, again, strict=True)
+            ]
         if larger:
             logging.info(told(larger, memory.sides))
 
@@ -245,18 +262,24 @@ class Classifier:
 
         return with_features(self)
 
-    def bounds(self, min_confidence: float = 0.0, unknown: bool = False) -> tuple[float, float]:
+    def bounds(
+        self, min_confidence: float = 0.0, unknown: bool = False, recheck: bool = False
+    ) -> tuple[float, float]:
         """The least confidence and the least centred logit of what is not called `unknown`.
 
         Raises:
-            UsageError: if the model carries no threshold for it, or has a class of that name.
+            UsageError: if the model carries no threshold for it, or has a class of the name of an
+                answer that may be given.
         """
-        if (min_confidence or unknown) and UNKNOWN in self.class_names:
-            raise UsageError(
-                f"{self.path} has a class {UNKNOWN!r}, which could not be told from the answer "
-                f"{UNKNOWN!r} of --min_confidence and --unknown: leave these out, or rename the "
-                "class and train once more"
-            )
+        given = {UNKNOWN: min_confidence or unknown, UNSURE: recheck}
+        by = {UNKNOWN: "--min_confidence and --unknown", UNSURE: "--recheck"}
+        for name in self.class_names:
+            if given.get(name):
+                raise UsageError(
+                    f"{self.path} has a class {name!r}, which could not be told from the answer "
+                    f"{name!r} of {by[name]}: leave that out, or rename the class and train once "
+                    "more"
+                )
         return min_confidence, self.threshold(conformal.UNKNOWN) if unknown else 0.0
 
     def label_of(self, probabilities: np.ndarray, bounds: tuple[float, float] = (0.0, 0.0)) -> str:
@@ -296,17 +319,24 @@ class Classifier:
             return cannot
         return list(probabilities)
 
-    def doubt(self, origin: Origin, probabilities: np.ndarray, coverage: float = COVERAGE) -> str:
+    def doubt(
+        self,
+        origin: Origin,
+        probabilities: np.ndarray,
+        coverage: float = COVERAGE,
+        more: Sequence[str] = (),
+    ) -> str:
         """What there is to doubt of an answer, as `Prediction` has it.
 
         Args:
             origin: what the image was.
             probabilities: float32 [C], the answer.
             coverage: as of `predict`.
+            more: further doubts.
         """
         seen = doubts.of_origin(origin, self.trained_on, self.class_names)
         return doubts.joined(
-            [*seen, *doubts.of_probabilities(probabilities, self.thresholds, coverage)]
+            [*seen, *doubts.of_probabilities(probabilities, self.thresholds, coverage), *more]
         )
 
     def _prediction(
@@ -315,6 +345,7 @@ class Classifier:
         origin: Origin | None,
         bounds: tuple[float, float],
         coverage: float,
+        checked: checks.Checked | None,
     ) -> Prediction:
         if isinstance(answer, str):
             return Prediction("", 0.0, np.zeros(len(self.class_names), np.float32), answer)
@@ -322,10 +353,11 @@ class Classifier:
         if self.feature_count:
             classes = len(self.class_names)
             answer, features = answer[:classes], answer[classes:]
-        doubt = self.doubt(origin, answer, coverage)
-        label, confidence = self.label_of(answer, bounds), float(answer.max())
+        score, more = checked or (None, ())
+        doubt = self.doubt(origin, answer, coverage, more)
+        label = checks.label(self.label_of(answer, bounds), score)
         declared = in_line(origin.claims)
-        return Prediction(label, confidence, answer, "", doubt, features, declared)
+        return Prediction(label, float(answer.max()), answer, "", doubt, features, declared, score)
 
 
 def _resizer(size: tuple[int, int] | None) -> Callable[[np.ndarray], np.ndarray] | None:

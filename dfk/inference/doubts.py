@@ -8,6 +8,8 @@ Each doubt is a text of its own, and none changes a label:
 - `simulation`: the model knows the simulated images that come with dfk, and this is none of them.
 - `unknown`: the logits stand out less than the model's own threshold for unknown generators.
 - `empty set`: no class is likely enough for the set of classes.
+- `another class (JPEG 75)`, or `not rechecked (cropped)`: what `--recheck` found once the image was
+  delivered so (`dfk.inference.recheck`).
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ def section(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     if len(rows) < 2:
         return None
     clean, degraded = rows[0], rows[1:]
+    rechecked = metrics.get("robustness_recheck")
     worst = min(degraded, key=lambda row: row["accuracy"])
     return {
         "clean": clean,
@@ -40,6 +41,7 @@ def section(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         "conditions": len(degraded),
         "curves": {title: Markup(svg) for title, svg in curves(rows, metrics["n"]).items()},
         "recall": Markup(recall(rows, metrics.get("per_class", ()))),
+        "recheck": Markup(recheck(rechecked)) if rechecked else None,
     }
 
 
@@ -74,6 +76,24 @@ def recall(rows: Sequence[Row], per_class: Sequence[Row]) -> str:
     starts = [i for i in range(1, len(rows)) if rows[i]["operation"] != rows[i - 1]["operation"]]
     size = (min(0.85 * len(names), 9.0), 0.22 * len(rows))
     return plots.draw_svg("recall", size, lambda axes: _cells(axes, table, labels, names, starts))
+
+
+def recheck(found: Mapping[str, Any]) -> str:
+    """SVG of the errors among the surest answers, by confidence and by the score of a recheck."""
+    return plots.draw_svg("recheck", (3.4, 2.2), lambda axes: _risk(axes, found))
+
+
+def _risk(axes: Axes, found: Mapping[str, Any]) -> None:
+    for by, colour in (("confidence", WARM), ("recheck", ACCENT)):
+        points = found[f"by_{by}"]["curve"]
+        risk = [1 - point["accuracy"] for point in points]
+        coverage = [point["coverage"] for point in points]
+        axes.plot(coverage, risk, ".-", color=colour, label=by, clip_on=False)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.03, 1), ncols=2, handlelength=1.3)
+    axes.set(xlim=(0, 1), xlabel="degraded images answered, the surest first", ylabel="wrong")
+    axes.set_ylim(bottom=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
 
 
 def _curve(axes: Axes, family: Sequence[Row], clean: float, n: int) -> None:

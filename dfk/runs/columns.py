@@ -11,17 +11,19 @@ from collections.abc import Iterable, Sequence
 from dfk.text import valid
 
 UNKNOWN = "unknown"  # The answer to an image that is like none of a model's classes
+UNSURE = "unsure"  # The answer where the label does not outlast everyday deliveries
 
-# Of `dfk predict`, the first three before a column per class; the last two where they are asked
-# for.
+# Of `dfk predict`, the first three before a column per class; those from the set on where they
+# are asked for.
 PATH, LABEL, CONFIDENCE = "path", "label", "confidence"
-ERROR, DOUBT, SET, CLAIMS = "error", "doubt", "set", "claims"
+ERROR, DOUBT, SET, CLAIMS, RECHECK = "error", "doubt", "set", "claims", "recheck"
 # Of a run's `predictions.csv`, before a column per class; the label is the truth. That of
 # `dfk evaluate` ends with the doubt.
 PREDICTIONS = ("image_id", LABEL, "predicted", CONFIDENCE)
 SUBMISSION = ("image_id", LABEL)
 
-RESERVED = frozenset({PATH, LABEL, CONFIDENCE, ERROR, DOUBT, SET, CLAIMS, *PREDICTIONS, UNKNOWN})
+ANSWERS = frozenset({UNKNOWN, UNSURE})
+RESERVED = ANSWERS | {PATH, LABEL, CONFIDENCE, ERROR, DOUBT, SET, CLAIMS, RECHECK, *PREDICTIONS}
 
 
 def unlike(names: Iterable[str], others: Sequence[str]) -> list[str]:

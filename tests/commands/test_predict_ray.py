@@ -100,16 +100,19 @@ def _assert_same_answers(rows, expected):
         assert list(row) == list(other)
         for name in ("label", "error", "doubt", "claims"):
             assert row.get(name) == other.get(name)
-        for name in ("confidence", *CLASSES):
+        for name in ("confidence", *CLASSES, *(["recheck"] if "recheck" in row else [])):
             assert float(row[name] or 0) == pytest.approx(float(other[name] or 0), abs=1e-5)
             assert (row[name] in (None, "")) == (other[name] == "")
 
 
 def test_rows_are_those_of_the_local_command(cluster, model, folder, tmp_path, capsys):
     inputs, refused = folder
-    assert _predict(model, inputs, tmp_path / "out", "--format=csv", "--claims") == 1
-    rows, local = _csv_rows(tmp_path / "out"), _local(model, inputs, tmp_path / "x.csv", "--claims")
+    asked = ("--format=csv", "--claims", "--recheck")
+    assert _predict(model, inputs, tmp_path / "out", *asked) == 1
+    local = _local(model, inputs, tmp_path / "x.csv", *asked[1:])
+    rows = _csv_rows(tmp_path / "out")
     _assert_same_answers(rows, local)
+    assert all(row["recheck"] or row["error"] for row in rows.values())
     claims = {row["claims"] for row in rows.values()}
     assert claims == {"", 'EXIF Make "Canon"; EXIF Software "=1"'}
     out, err = capsys.readouterr()

@@ -10,7 +10,7 @@ from PIL import Image
 from dfk import cli
 from dfk.data import catalog, class_names, splits
 from dfk.errors import UsageError
-from dfk.runs.columns import RESERVED
+from dfk.runs.columns import ANSWERS, RESERVED
 
 
 def _folders(root, names, splits=("train",)):
@@ -26,9 +26,10 @@ def _folders(root, names, splits=("train",)):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        *((name, "column") for name in sorted(RESERVED - {"unknown"})),
+        *((name, "column") for name in sorted(RESERVED - ANSWERS)),
         ("Label", "column"),
-        ("unknown", "like no class"),
+        ("unknown", "an answer"),
+        ("Unsure", "an answer"),
         ("\udcff", "not UTF-8"),
         ("a\nb", "control"),
         ("a\0b", "control"),

@@ -19,6 +19,13 @@ def test_a_curve_by_hand():
     assert found["aurc"] == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
 
 
+def test_another_score_may_stand_for_the_confidence():
+    probabilities = np.array([[0.6, 0.4], [0.9, 0.1]])  # The second is wrong
+    found = selective.curve(np.array([0, 1]), probabilities, np.array([0.8, 0.2]))
+    assert [point["accuracy"] for point in found["curve"]] == [1.0, 0.5]
+    assert [point["confidence"] for point in found["curve"]] == [0.8, 0.2]
+
+
 def test_the_curve_has_twenty_points_and_ends_with_all_images():
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(3), 101)

@@ -11,7 +11,7 @@ import dfk
 from dfk import cli, models
 from dfk.data.catalog import Split
 from dfk.errors import UsageError
-from dfk.evaluation import metrics
+from dfk.evaluation import metrics, selective
 from dfk.evaluation.degrade import OPERATIONS
 from dfk.reports import robustness, robustness_plots
 from tests.datasets import write_kaggle
@@ -83,6 +83,28 @@ def test_what_a_model_cannot_take_is_left_out_and_named(classifier, split, logge
     assert "61.2%" not in robustness.table(alone["robustness"], None)
 
 
+def test_a_recheck_is_compared_with_the_confidence_on_all_degraded_images(classifier, split):
+    clean = _probabilities(classifier, split.images)
+    found = robustness.measure(classifier, split, clean, operations=SOME, recheck=True)
+    cases = [(op, s) for op in SOME.values() for s in op.severities]
+    images = [op.apply(image, s) for op, s in cases for image in split.images]
+    predictions = classifier.predict(images, recheck=True)
+    probabilities = np.stack([x.probabilities for x in predictions])
+    labels, scores = np.tile(split.labels, 5), np.array([x.recheck for x in predictions])
+    rechecked = found["robustness_recheck"]
+    for by, given in (("by_confidence", None), ("by_recheck", scores)):
+        expected = selective.curve(labels, probabilities, given)
+        assert rechecked[by]["aurc"] == pytest.approx(expected["aurc"])
+    answered = np.array([x.label != "unsure" for x in predictions])
+    right = probabilities.argmax(axis=1) == labels
+    assert rechecked["answered"] == pytest.approx(answered.mean()) and 0 < answered.mean() < 1
+    assert rechecked["accuracy"] == pytest.approx(right[answered].mean())
+    point = rechecked["by_recheck"]["curve"][16]
+    line = robustness.recheck_line(rechecked)
+    assert point["coverage"] == pytest.approx(0.85, abs=0.01)
+    assert f"of the 85% surest answers to degraded images {1 - point['accuracy']:.1%} are" in line
+
+
 class Counted(list):
     """A sequence that counts how often it is looked at."""
 
@@ -110,7 +132,10 @@ def test_the_command_writes_the_rows_and_shows_them(tmp_path, capsys):
     data = write_kaggle(tmp_path / "data", counts={"validation": 12}, classes=("0", "1", "2"))
     given = ["evaluate", str(path), f"--data_dir={data}"]
 
-    assert cli.main([*given, "--robustness", f"--output_dir={tmp_path / 'out'}"]) == 0
+    assert cli.main([*given, "--recheck"]) == 2
+    assert "goes with --robustness" in capsys.readouterr().err
+    output = f"--output_dir={tmp_path / 'out'}"
+    assert cli.main([*given, "--robustness", "--recheck", output]) == 0
     out = capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
     rows = written["robustness"]
@@ -123,7 +148,9 @@ def test_the_command_writes_the_rows_and_shows_them(tmp_path, capsys):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<h2>Robustness</h2>" in page and "--robustness" in page
     assert all(operation.title in page for operation in OPERATIONS.values())
-    assert "jpeg 95" in page
+    assert "jpeg 95" in page and "--robustness --recheck" in page
+    assert "<h3>Rechecked</h3>" in page and "degraded images answered, the surest first" in page
+    assert out.splitlines()[-1] == robustness.recheck_line(written["robustness_recheck"])
 
     assert cli.main([*given, f"--output_dir={tmp_path / 'plain'}"]) == 0
     assert "robustness" not in capsys.readouterr().out
