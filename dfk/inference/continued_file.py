@@ -102,8 +102,8 @@ class Continued:
 
     def _foreign(self) -> UsageError:
         return UsageError(
-            f"{self._path} is there and was not written with this model, format, "
-            "--coverage and --recheck by this version of dfk; choose another --output, or delete it"
+            f"{self._path} is there and was not written with this model, format and --coverage "
+            "(or --claims, --recheck) by this version of dfk; choose another --output, or delete it"
         )
 
 
