@@ -18,7 +18,7 @@ from dfk.errors import UsageError
 if typing.TYPE_CHECKING:
     from dfk.config.experiment import Config
 
-ENSEMBLE_METHODS = ("confidence", "average", "stacked")
+ENSEMBLE_METHODS = ("confidence", "average", "stacked", "gated")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,8 +174,9 @@ class Ensemble(Options):
     )
     method: str = knob(
         "confidence",
-        "How the members are combined: weighed by their confidence, on average, or by a small "
-        "network on their answers (stacked).",
+        "How the members are combined: weighed by their confidence, on average, by a small "
+        "network on their answers (stacked), or weighed by one that looks at what was done to the "
+        "image (gated).",
         Choice(*ENSEMBLE_METHODS),
     )
 

@@ -61,7 +61,12 @@ def jpeg(images: tf.Tensor, quality: float, seed: tf.Tensor) -> tf.Tensor:
 
     spec = tf.TensorSpec(images.shape[1:], tf.uint8)
     batch = tf.cast(_whole(images), tf.uint8), qualities, drawn[:, 1] < 2 / 3
-    return tf.cast(tf.map_fn(through_a_file, batch, fn_output_signature=spec), tf.float32)
+
+    def through_files() -> tf.Tensor:
+        return tf.cast(tf.map_fn(through_a_file, batch, fn_output_signature=spec), tf.float32)
+
+    # Of no image, `map_fn` would have to know the size.
+    return tf.cond(tf.shape(images)[0] > 0, through_files, lambda: images)
 
 
 def resize(images: tf.Tensor, factor: float, seed: tf.Tensor) -> tf.Tensor:

@@ -69,8 +69,9 @@ def make_dataset(
         batch_size: images per batch; fewer where the split has fewer.
         image_size: side in pixels that images are resized to; 0 keeps their size, which
             must then be the same for all unless there is a `crop`.
-        training: shuffle, augment and crop.
-        augmentations: as `augment.parse` gives them.
+        training: shuffle, and crop at random.
+        augmentations: as `augment.parse` gives them. What is not training gets them where it
+            stands in its batch: the same batches are drawn alike.
         pairs: show the view before an image degrades, too, in channels 3 to 5, where it does.
         crop: side of the random training crop; 0 for none. What is not training shows four crops
             of each image then, always the same, one after the other. Images that are smaller are
@@ -125,6 +126,8 @@ def make_dataset(
                 tf.gather(_SPREAD, order[start:end] % views),
             )
             images = fetch(indices, lambda sizes: reading.spread_places(sizes, crop, shares))
+            key = batch_order.key(seed, batch_order.AUGMENT, start)
+            images = augment.augment(images, augmentations, key)
             return tf.cast(images, tf.float32), tf.gather(labels, indices)
 
         pixels = [(image_size or crop) ** 2 or math.prod(shape) for shape in split.shapes]

@@ -62,10 +62,13 @@ def dense_part(model: keras.Model, *, precision: str, fold: bool) -> Dense:
 def _answer(model: keras.Model, resizes: dict, **options) -> _Answer:
     """What answers the model's probabilities from its images by size; it adds to `resizes`."""
     network, softmax = models.network_of(model), model.layers[-1]
-    members = [_answer(m, resizes, **options) for m in models.members_of(model)]
-    if members:
+    parts = [_answer(m, resizes, **options) for m in models.members_of(model)]
+    if parts:
         combine = network.get_layer("combine")
-        return lambda images: softmax(combine([member(images) for member in members]))
+        if measure := models.statistics_of(model):  # Of images at their own size
+            resizes.setdefault(None, None)
+            parts.append(lambda images: measure(images[None]))
+        return lambda images: softmax(combine([part(images) for part in parts]))
     resize = next((layer for layer in model.layers if isinstance(layer, Resizing)), None)
     size = (resize.height, resize.width) if resize else None
     resizes.setdefault(size, resize)

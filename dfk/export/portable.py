@@ -120,8 +120,8 @@ class Writer:
 
 def _counts_whole(model: keras.Model) -> bool:
     """Whether a network counts in images of any size, not in crops of them."""
-    if members := models.members_of(model):
-        return any(map(_counts_whole, members))
+    if any(map(_counts_whole, models.members_of(model))):
+        return True
     counting = NoiseStatistics | RichFeatures
     counts = any(isinstance(layer, counting) for layer in models.network_of(model).layers)
     return counts and not models.input_size(model) and not models.crops_of(model)

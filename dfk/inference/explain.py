@@ -19,7 +19,7 @@ from dfk import models
 from dfk.data.pixels import pixels_of
 from dfk.errors import ImageError, UsageError
 from dfk.inference import Classifier, panels
-from dfk.layers import ConfidenceWeightedAverage, Resizing
+from dfk.layers import Resizing
 from dfk.text import printable
 
 SIDE = 1024  # Pixels a side that a heat map has at most, so that memory is bounded
@@ -108,16 +108,16 @@ class Explainer:
         networks = [self._members[i] for i in self._seen] or [model]
         self._probes = [_probe(network) for network in networks]
         self._resized = [models.smallest_image(network) == 1 for network in networks]
-        self._answers = [_answering(member) for member in self._members]
+        self._evidence = _answering(models.evidence_of(model)) if self._members else None
         cuts = filter(None, map(models.crops_of, networks))
         self._cut = next((cut for cut in cuts if cut.side <= SIDE), None)
 
     def explain(self, image: Any) -> Explanation:
         """Explains the answer to one image, as `Classifier.predict` takes it.
 
-        The heat of an ensemble is the mean of its members', weighted as the
-        `ConfidenceWeightedAverage` layer weighed them on this image; a plain average, and a
-        stacker, which has no such weights, count them alike. A member that is no CNN has none.
+        The heat of an ensemble is the mean of its members', weighted as its combiner weighed
+        them on this image; a plain average, and a stacker, which has no such weights, count them
+        alike. A member that is no CNN has none.
 
         Raises:
             ImageError: if there are no pixels, or the model cannot answer for them.
@@ -178,12 +178,8 @@ class Explainer:
 
     def _weights(self, image: np.ndarray) -> np.ndarray:
         """The share of each member in the answer to an image, float [M]."""
-        combine = models.network_of(self._model).get_layer("combine")
-        for layer in combine.layers:
-            if isinstance(layer, ConfidenceWeightedAverage):
-                answers = [answer(_batch(image)) for answer in self._answers]
-                return np.asarray(layer.weights_for(answers))[0]
-        return np.full(len(self._members), 1 / len(self._members))
+        evidence = models.split_evidence(self._model, self._evidence(_batch(image)).numpy())
+        return models.member_shares(self._model, evidence)[0]
 
 
 def _batch(image: np.ndarray) -> tf.Tensor:

@@ -11,6 +11,7 @@ from dfk.layers.batch_normalization import BatchNormalization
 from dfk.layers.calibrated_softmax import CalibratedSoftmax
 from dfk.layers.combining import ConfidenceWeightedAverage, Frozen, Scale
 from dfk.layers.dropout import Dropout
+from dfk.layers.gated_average import GatedAverage
 from dfk.layers.high_pass import HighPass
 from dfk.layers.native_crops import AverageCrops, NativeCrops
 from dfk.layers.noise_statistics import NoiseStatistics
@@ -24,6 +25,7 @@ __all__ = [
     "ConfidenceWeightedAverage",
     "Dropout",
     "Frozen",
+    "GatedAverage",
     "HighPass",
     "NativeCrops",
     "NoiseStatistics",

@@ -33,7 +33,7 @@ class ConfidenceWeightedAverage(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
 
     def build(self, input_shape):
-        _check_members(input_shape)
+        check_members(input_shape)
         # Logarithms: whatever the optimizer does, a weight stays positive.
         self.log_weights = self.add_weight(
             shape=(len(input_shape),), initializer="zeros", name="log_weights"
@@ -58,15 +58,15 @@ class ConfidenceWeightedAverage(keras.layers.Layer):
 
     def _stack(self, probabilities):
         """M tensors [N, C] to one, float32 [N, M, C]: float16 would hold no small certainty."""
-        _check_members([tuple(x.shape) for x in probabilities], *self.log_weights.shape)
+        check_members([tuple(x.shape) for x in probabilities], *self.log_weights.shape)
         return ops.stack([ops.cast(x, "float32") for x in probabilities], axis=1)
 
     def compute_output_shape(self, input_shape):
-        _check_members(input_shape)
+        check_members(input_shape)
         return input_shape[0]
 
 
-def _check_members(shapes: Any, members: int | None = None) -> None:
+def check_members(shapes: Any, members: int | None = None) -> None:
     """Refuses what are no probabilities of `members` members, each [N, C] with 2 classes or more.
 
     Raises:
@@ -90,6 +90,11 @@ def _certainty(probabilities):
     logs = ops.log(ops.maximum(probabilities, 1e-30))
     entropy = -ops.sum(probabilities * logs, axis=-1)
     return 1.0 - entropy / math.log(probabilities.shape[-1])
+
+
+def log_of(probabilities):
+    """Their logarithm; one of 0 counts as 1e-7, which no holdout could tell from it."""
+    return ops.log(ops.maximum(probabilities, 1e-7))
 
 
 @keras.saving.register_keras_serializable(package="dfk")

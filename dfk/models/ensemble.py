@@ -8,36 +8,26 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from dfk.data import trained_on
 from dfk.errors import UsageError
 from dfk.evaluation.calibration import fit_temperature
-from dfk.layers import ConfidenceWeightedAverage, Frozen, Scale
+from dfk.layers import Frozen, NoiseStatistics
 from dfk.model_files import keras_files
-from dfk.models import locate
+from dfk.models import combiners, locate
 from dfk.models.classifier import (
     class_names_of,
     image_classifier,
     network_of,
     set_trained_on,
 )
-from dfk.models.seeds import Seeds
 from dfk.text import nfc
-
-METHODS = ("average", "confidence", "stacked")
 
 Member = keras.Model | str | Path
 
-# The study's stacker, but for the penalty: without it, a holdout of 1,125 images overfits it.
-_HIDDEN, _L2 = 16, 3e-3
-
 # What is said of an SVM.
 KERAS_ONLY = "only Keras models can be members of an ensemble, or teachers"
-
-# The combiner learns in rounds of full-batch steps; cross-validation says after which to stop.
-_FOLDS, _ROUNDS, _STEPS, _LEARNING_RATE = 5, 20, 10, 0.02
 
 
 def Ensemble(  # noqa: N802 -- named as keras.applications names its models
@@ -51,7 +41,7 @@ def Ensemble(  # noqa: N802 -- named as keras.applications names its models
     """Builds one model of several, each with its own resize, normalisation and temperature.
 
     The members are copied and frozen. `fit_ensemble` learns how to combine them; as built,
-    `average` and `confidence` treat them as equals and `stacked` is untrained.
+    all methods but `stacked`, which is untrained, treat them as equals.
 
     Args:
         members: at least two models made by `image_classifier`, as all dfk models are, or paths of
@@ -60,9 +50,11 @@ def Ensemble(  # noqa: N802 -- named as keras.applications names its models
         method: `average` is the mean of their probabilities; `confidence` weighs each member
             by its certainty on the image and a learned weight; `stacked` is the dense stacker
             of the study, 16 hidden units on the members' log-probabilities, which are their
-            logits up to scale and shift (Wolpert, 1992, "Stacked generalization").
+            logits up to scale and shift (Wolpert, 1992, "Stacked generalization"); `gated` is the
+            mean of these, weighed and scaled by what statistics of the image tell was done to it
+            (`dfk.layers.GatedAverage`).
         temperature: of the final softmax, on the logarithm of the combined probabilities.
-        seed: of the stacker's weights; None draws one.
+        seed: of the weights of the stacker and the gate; None draws one.
         name: the model's name.
 
     Returns:
@@ -76,16 +68,17 @@ def Ensemble(  # noqa: N802 -- named as keras.applications names its models
     """
     models = [load_member(member) for member in members]
     class_names = common_class_names(models)
-    combine = _combiner(method, len(models), len(class_names), seed)
+    combine = combiners.build(method, len(models), len(class_names), seed)
     frozen = [_freeze(model, f"member{i}_{model.name}") for i, model in enumerate(models)]
     return _assemble(frozen, combine, class_names=class_names, temperature=temperature, name=name)
 
 
 def fit_ensemble(
     model: keras.Model,
-    member_probabilities: Sequence[np.ndarray],
+    evidence: Sequence[np.ndarray],
     labels: np.ndarray,
     class_weight: Mapping[int, float] | None = None,
+    degraded: Sequence[Sequence[np.ndarray]] = (),
 ) -> keras.Model:
     """Learns how to combine the members, then the temperature, on images of the holdout.
 
@@ -96,10 +89,14 @@ def fit_ensemble(
 
     Args:
         model: an `Ensemble`; it is left as it is.
-        member_probabilities: what each member answers, in their order: M arrays, float
-            [N, C]. The members themselves are not run.
+        evidence: what each member answers, in their order: M arrays, float [N, C]; of a `gated`
+            ensemble, behind them the `dfk.layers.NoiseStatistics` of the images, float [N, 388].
+            `evidence_of` makes both. The members themselves are not run.
         labels: int [N], in 0..C-1.
         class_weight: weights by class index; a class that is missing weighs 1.
+        degraded: the same of the same images after something was done to each, as often as there
+            is evidence of it. It is learned from, too, by a gate above all; the temperature
+            and thresholds are of the images as they are.
 
     Returns:
         The fitted and calibrated ensemble. Its members are those of `model`.
@@ -107,37 +104,63 @@ def fit_ensemble(
     Raises:
         ValueError: if the arrays do not fit each other or the model, or for fewer than 2 images.
     """
-    return cross_fit_ensemble(model, member_probabilities, labels, class_weight)[0]
+    return cross_fit_ensemble(model, evidence, labels, class_weight, degraded)[0]
 
 
 def cross_fit_ensemble(
     model: keras.Model,
-    member_probabilities: Sequence[np.ndarray],
+    evidence: Sequence[np.ndarray],
     labels: np.ndarray,
     class_weight: Mapping[int, float] | None = None,
+    degraded: Sequence[Sequence[np.ndarray]] = (),
 ) -> tuple[keras.Model, np.ndarray]:
     """Fits as `fit_ensemble` does; returns also what to choose thresholds on, float32 [N, C].
 
     These are the calibrated probabilities of the images by the folds that had not learned from
     them: on what it has learned from, an ensemble is surer than on new images. Only the one
-    number of the temperature has seen them.
+    number of the temperature, and the scale of the statistics, have seen them.
     """
     class_names, members = class_names_of(model), members_of(model)
-    probabilities = [np.asarray(p, np.float32) for p in member_probabilities]
-    shapes, expected = [p.shape for p in probabilities], (len(labels), len(class_names))
-    if shapes != [expected] * len(members) or len(labels) < 2:
-        raise ValueError(
-            f"expected {len(members)} arrays of probabilities of shape {expected}, "
-            f"of two images or more; got {shapes}"
-        )
-    combine = _copy(_combiner_of(model))
+    combine = combiners.copy(_combiner_of(model))
+    views = [[np.asarray(x, np.float32) for x in view] for view in (evidence, *degraded)]
+    for view in views:
+        _check_evidence(view, combine, len(labels))
     importance = np.array([(class_weight or {}).get(int(k), 1.0) for k in labels], np.float32)
-    logits = _learn(combine, probabilities, np.asarray(labels), importance)
+    logits = combiners.learn(combine, views, np.asarray(labels), importance)
     temperature = fit_temperature(logits, labels)
     head = {"class_names": class_names, "temperature": temperature}
     # Another copy: one that was trained would save its optimizer, too.
-    fitted = _assemble(members, _copy(combine), **head, name=model.name)
+    fitted = _assemble(members, combiners.copy(combine), **head, name=model.name)
     return fitted, softmax(logits / temperature, axis=1).astype(np.float32)
+
+
+def evidence_of(model: keras.Model) -> keras.Model:
+    """What an ensemble combines: images [N, H, W, 3] to its `evidence`, side by side.
+
+    Returns:
+        A model that answers float32 [N, M * C], or [N, M * C + 388] for a `gated` ensemble. Those
+        of one batch are of the same images, whatever was done to these before.
+    """
+    images = keras.Input((None, None, 3), name="images")
+    seen = _seen(images, members_of(model), _combiner_of(model))
+    return Frozen(images, keras.layers.Concatenate(dtype="float32")(seen), name="evidence")
+
+
+def split_evidence(model: keras.Model, evidence: np.ndarray) -> list[np.ndarray]:
+    """What `evidence_of` has side by side, one by one as `fit_ensemble` takes it."""
+    ends = np.cumsum([x.shape[1] for x in _combiner_of(model).inputs])
+    return np.split(evidence, ends[:-1], axis=1)
+
+
+def _check_evidence(view: list[np.ndarray], combine: keras.Model, images: int) -> None:
+    shapes, expected = [x.shape for x in view], [(images, x.shape[1]) for x in combine.inputs]
+    if shapes != expected or images < 2:
+        members = len(expected) - bool(combiners.gate_of(combine))
+        behind = "".join(f", and statistics of shape {shape}" for shape in expected[members:])
+        raise ValueError(
+            f"expected {members} arrays of probabilities of shape {expected[0]}{behind}, "
+            f"of two images or more; got {shapes}"
+        )
 
 
 def load_member(member: Member) -> keras.Model:
@@ -156,15 +179,30 @@ def members_of(model: keras.Model) -> list[keras.Model]:
     return [layer for layer in network_of(model).layers if isinstance(layer, Frozen)]
 
 
+def statistics_of(model: keras.Model) -> NoiseStatistics | None:
+    """What measures the images that a `gated` ensemble's gate looks at; None of another model."""
+    layers = network_of(model).layers
+    measures = (layer for layer in layers if isinstance(layer, NoiseStatistics))
+    return next(measures, None) if members_of(model) else None
+
+
 def member_weights_of(model: keras.Model) -> dict[str, float]:
-    """The learned weight of each member by its name, together 1; empty for `stacked`."""
+    """The learned weight of each member by its name, together 1; empty for `stacked`.
+
+    A `gated` ensemble has others for each image; these are of one of average statistics.
+    """
     names = [member.name for member in members_of(model)]
-    for layer in _combiner_of(model).layers:
-        if isinstance(layer, ConfidenceWeightedAverage):
-            return dict(zip(names, layer.member_weights, strict=True))
-        if isinstance(layer, keras.layers.Average):
-            return dict.fromkeys(names, 1 / len(names))
-    return {}
+    return dict(zip(names, combiners.weights_of(_combiner_of(model)), strict=False))
+
+
+def member_shares(model: keras.Model, evidence: Sequence[np.ndarray]) -> np.ndarray:
+    """The share of each member in the answer to each image, float [N, M]; each row sums to 1.
+
+    Args:
+        model: an `Ensemble`; one that gives members no weights counts them alike.
+        evidence: of N images, as `fit_ensemble` takes it.
+    """
+    return combiners.shares_of(_combiner_of(model), evidence, len(members_of(model)))
 
 
 def common_class_names(models: Sequence[keras.Model]) -> tuple[str, ...]:
@@ -214,40 +252,9 @@ def _copied(model: keras.Model, prefix: str) -> keras.Model:
     return kind(copy.input, copy.output, name=model.name)
 
 
-def _combiner(method: str, count: int, classes: int, seed: int | None) -> keras.Model:
-    """`count` probabilities [N, classes] to logits [N, classes], all float32."""
-    members = [keras.Input((classes,), name=f"member{i}") for i in range(count)]
-    if method == "average":
-        logits = _log(keras.layers.Average(dtype="float32", name="blend")(members))
-    elif method == "confidence":
-        # Without a scale of the logits, the weights would be fitted to what the temperature
-        # is for, and favour the sharper member over the better one.
-        blend = ConfidenceWeightedAverage(name="blend")(members)
-        logits = Scale(name="logits")(_log(blend))
-    elif method == "stacked":
-        seeds = Seeds(seed)
-        x = ops.concatenate([_log(member) for member in members], axis=-1)
-        x = _dense(_HIDDEN, seeds, activation="relu", name="hidden")(x)
-        logits = _dense(classes, seeds, name="logits")(x)
-    else:
-        raise ValueError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
-    return keras.Model(members, logits, name="combine")
-
-
-def _dense(units: int, seeds: Seeds, **kwargs: Any) -> keras.layers.Dense:
-    kwargs["kernel_initializer"] = keras.initializers.GlorotUniform(seeds.next())
-    kwargs["kernel_regularizer"] = keras.regularizers.L2(_L2)
-    return keras.layers.Dense(units, dtype="float32", **kwargs)
-
-
-def _log(probabilities):
-    """Their logarithm; one of 0 counts as 1e-7, which no holdout could tell from it."""
-    return ops.log(ops.maximum(probabilities, 1e-7))
-
-
 def _assemble(members: Sequence[Frozen], combine: keras.Model, **head: Any) -> keras.Model:
     images = keras.Input((None, None, 3), name="pixels")
-    logits = combine([member(images) for member in members])
+    logits = combine(_seen(images, members, combine))
     network = keras.Model(images, logits, name="network")
     model = image_classifier(network, input_shape=(None, None, 3), **head)
     set_trained_on(model, trained_on.joined([x.layers[-1].trained_on for x in members]))
@@ -258,50 +265,9 @@ def _combiner_of(model: keras.Model) -> keras.Model:
     return network_of(model).get_layer("combine")
 
 
-def _copy(model: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def _learn(
-    combine: keras.Model,
-    probabilities: list[np.ndarray],
-    labels: np.ndarray,
-    importance: np.ndarray,
-) -> np.ndarray:
-    """Trains `combine` in place; returns logits [N, C] for images not learned from."""
-    if not combine.trainable_weights:
-        return combine.predict(probabilities, verbose=0)
-    combine.compile(
-        keras.optimizers.Adam(_LEARNING_RATE),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    combine.optimizer.build(combine.trainable_variables)
-    variables = [*combine.variables, *combine.optimizer.variables]
-    start = [(variable, ops.convert_to_numpy(variable)) for variable in variables]
-    data = combine, start, probabilities, labels
-    # Every class is spread over the folds.
-    folds = np.empty(len(labels), int)
-    folds[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % _FOLDS
-    unseen = np.empty((_ROUNDS + 1, *probabilities[0].shape), np.float32)
-    for fold in range(min(_FOLDS, len(labels))):
-        # Held out by a weight of 0: the shapes, and so the compiled step, stay the same.
-        held = folds == fold
-        unseen[:, held] = _train(*data, importance * ~held, _ROUNDS)[:, held]
-    nll = -log_softmax(unseen, axis=-1)[:, np.arange(len(labels)), labels]
-    best = int((nll * importance).mean(axis=1).argmin())
-    _train(*data, importance, best)
-    return unseen[best]
-
-
-def _train(combine, start, probabilities, labels, importance, rounds: int) -> np.ndarray:
-    """Trains from `start`; returns the logits before and after each round, [rounds + 1, N, C]."""
-    for variable, value in start:
-        variable.assign(value)
-    logits = [combine.predict_on_batch(probabilities)]
-    for _ in range(rounds):
-        for _ in range(_STEPS):
-            combine.train_on_batch(probabilities, labels, sample_weight=importance)
-        logits.append(combine.predict_on_batch(probabilities))
-    return np.stack(logits)
+def _seen(images: Any, members: Sequence[Frozen], combine: keras.Model) -> list:
+    """What the combiner takes of images: what the members answer, and what a gate looks at."""
+    answers = [member(images) for member in members]
+    if combiners.gate_of(combine):
+        answers.append(NoiseStatistics(name="statistics")(images))
+    return answers

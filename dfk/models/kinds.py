@@ -26,6 +26,7 @@ import keras
 
 from dfk.config import Config
 from dfk.config.start import ALL, AUTO, IMAGENET
+from dfk.layers import NoiseStatistics
 from dfk.models import deepfakenet, forensic, freezing, locate, residual, rich, starts, vgg
 from dfk.models.classifier import network_of
 from dfk.models.deepfakenet import DeepFakeNet
@@ -143,6 +144,11 @@ def _least_of_residual(config: Config) -> int:
     return residual.smallest_image(config.options.filters, config.options.high_pass)
 
 
+def _least_of_ensemble(config: Config) -> int:
+    """Beside its members': of what a gate looks at."""
+    return NoiseStatistics.SMALLEST_IMAGE if config.options.method == "gated" else 1
+
+
 def _of_rich(config: Config, start: Start | None) -> dict[str, Any]:
     return {"units": start.shape.get("units") if start else None}
 
@@ -205,7 +211,7 @@ KINDS = {
         last_fixed="features",
         least=lambda _: rich.SMALLEST_IMAGE,
     ),
-    "ensemble": Kind(least=lambda _: 1),
+    "ensemble": Kind(least=_least_of_ensemble),
     "svm": Kind(least=lambda _: 1, one_size=True),
     "svm_forensic": Kind(least=lambda _: forensic.SMALLEST_IMAGE),
 }

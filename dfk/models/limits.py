@@ -39,8 +39,9 @@ def image_sizes(model: keras.Model) -> list[tuple[int, int]]:
 def smallest_image(model: keras.Model) -> int:
     """The least side of an image that an `image_classifier` answers; 1 where it resizes."""
     members = members_of(model)
-    if members:
-        return max(map(smallest_image, members))
+    if members:  # And what a gate looks at
+        beside = [getattr(layer, "SMALLEST_IMAGE", 1) for layer in network_of(model).layers]
+        return max([*beside, *map(smallest_image, members)])
     return 1 if input_size(model) else smallest_input(network_of(model))
 
 

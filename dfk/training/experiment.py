@@ -131,6 +131,7 @@ def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dic
         "parameters": fitted.parameters,
         "epochs": fitted.epochs,
         "members": fitted.members,
+        **({"members_degraded": fitted.members_degraded} if fitted.members_degraded else {}),
         "wall_time_s": fitted.seconds,
         "train_images_per_s": fitted.epochs * fitted.images / fitted.seconds,
         "published_accuracy": published(config.family, data),

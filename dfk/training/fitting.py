@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from absl import logging
 from scipy.special import softmax
 
 from dfk import models, runs
-from dfk.config import Config, weight_per_class
+from dfk.config import Config
 from dfk.config.options import SVM, Ensemble, Fisher, Network
 from dfk.data import trained_on
 from dfk.data.catalog import Catalog, Split
@@ -25,7 +24,7 @@ from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.conformal import Thresholds
 from dfk.system import files
 from dfk.system.progress import Bar
-from dfk.training import closed_form, jax_devices, phases, sources, strategy
+from dfk.training import closed_form, ensembles, jax_devices, phases, strategy
 from dfk.training.scoring import predict
 
 # Pixels a side of the crops that a network is tested on: if it learned on smaller ones, and of any.
@@ -49,6 +48,7 @@ class Fitted(NamedTuple):
         images: seen in an epoch.
         seconds: spent fitting.
         members: the learned weight of each member of an ensemble; empty for other models.
+        members_degraded: of a gated one, the weights on degraded images of the holdout.
         thresholds: chosen on `holdout`, as `dfk.evaluation.conformal` names them.
     """
 
@@ -63,6 +63,7 @@ class Fitted(NamedTuple):
     images: int
     seconds: float
     members: dict[str, float] = {}  # noqa: RUF012 -- nobody changes it
+    members_degraded: dict[str, float] = {}  # noqa: RUF012
     thresholds: Thresholds = {}  # noqa: RUF012
 
 
@@ -217,28 +218,16 @@ def _record(config: Config, data: Catalog) -> trained_on.TrainedOn:
 
 
 def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
-    holdout = data.splits["holdout"]
     began = time.monotonic()
-    members = sources.members(config)
-    model = models.Ensemble(members, method=config.options.method, seed=config.run.seed)
-    answers = [
-        predict(member, holdout, batch_size=config.keras.batch_size)
-        for member in models.members_of(model)
-    ]
-    weights = weight_per_class(config, data.class_names)
-    model, unseen = models.cross_fit_ensemble(
-        model, answers, holdout.labels, class_weight=dict(enumerate(weights or ()))
-    )
-    member_weights = models.member_weights_of(model).values()
-    names = [os.path.basename(member) for member in config.options.members]
-    names = names if len(set(names)) == len(names) else config.options.members
+    combined = ensembles.fit(config, data)
     return _fitted(
         config,
-        model,
+        combined.model,
         logits=None,
-        holdout=unseen,
+        holdout=combined.holdout,
         epochs=1,
-        images=len(holdout),
+        images=len(data.splits["holdout"]),
         seconds=time.monotonic() - began,
-        members=dict(zip(names, member_weights, strict=False)),  # A stacker has none.
+        members=combined.weights,
+        members_degraded=combined.degraded,
     )

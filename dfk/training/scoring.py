@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
 from dfk import models
+from dfk.data.augment import Step
 from dfk.data.catalog import Split
 from dfk.data.limits import Limits
 from dfk.data.pipeline import READY, make_dataset
@@ -15,12 +18,19 @@ from dfk.training import jax_devices
 
 
 def predict(
-    model: keras.Model, split: Split, *, batch_size: int, progress: str = "scoring"
+    model: keras.Model,
+    split: Split,
+    *,
+    batch_size: int,
+    progress: str = "scoring",
+    augmentations: Sequence[Step] = (),
+    seed: int = 0,
 ) -> np.ndarray:
     """Runs a model over a split at the images' own sizes; returns what it answers, [N, C].
 
     Images of one size share batches, as far as memory goes, the last one as small as it is. The
     model itself resizes, as it does in serving. A bar named `progress` shows how far it is.
+    `augmentations` are drawn for each image from `seed`.
 
     Raises:
         UsageError: for an image that needs more memory than is available.
@@ -43,7 +53,12 @@ def predict(
         )
         for alike in jax_devices.laid_out_alike(batches):
             dataset = make_dataset(
-                split=split, classes=classes, batch_size=batch_size, batches=alike
+                split=split,
+                classes=classes,
+                batch_size=batch_size,
+                batches=alike,
+                augmentations=augmentations,
+                seed=seed,
             )
             order = np.concatenate(alike)
             answers[order] = model.predict(dataset, verbose=0, callbacks=[count])

@@ -93,6 +93,16 @@ def test_jpeg_is_a_file_of_a_quality_from_its_strength_up(lowest):
         assert np.abs(np.quantile(halved, [0.25, 0.5, 0.75]) - [55, 70, 85]).max() < 6
 
 
+def test_images_of_a_size_that_no_graph_knows_may_be_none_of_jpeg():
+    """Few images of a batch of any size: none of them may be drawn for an operation."""
+    spec = tf.TensorSpec([None, None, None, 3])
+    degrading = tf.function(
+        lambda images: degradations.degrade(images, 1.0, SEED), input_signature=[spec]
+    )
+    for shape in ((1, 16, 24, 3), (2, 17, 16, 3)):
+        assert degrading(np.full(shape, 128, np.float32)).shape == shape
+
+
 def test_noise_is_of_a_sigma_up_to_its_strength():
     images = np.full((300, 20, 20, 3), 128, np.float32)
     sigma = (degradations.noise(images, 11.0, SEED).numpy() - images).std(axis=(1, 2, 3))

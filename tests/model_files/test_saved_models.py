@@ -222,7 +222,7 @@ BUILT = {
         method: lambda side, method=method: models.Ensemble(
             [_deepfakenet(side), models.ResidualNet(filters=(4,), **_shape(None))], method=method
         )
-        for method in models.ensemble.METHODS
+        for method in models.combiners.METHODS
     },
 }
 
@@ -237,7 +237,7 @@ def test_every_export_is_made_of_known_operations(narrow, few_counts, name, tmp_
 
 
 def test_every_model_has_such_an_export():
-    assert {*models.BUILDERS, *models.ensemble.METHODS} <= set(BUILT)
+    assert {*models.BUILDERS, *models.combiners.METHODS} <= set(BUILT)
 
 
 def test_none_of_the_known_operations_handles_files():

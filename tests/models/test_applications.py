@@ -122,7 +122,7 @@ class TestEveryBuilder:
 @pytest.mark.parametrize("policy", ["mixed_bfloat16"], indirect=True)
 def test_an_ensemble_answers_in_float32_whatever_the_policy(policy):
     members = [_build("deepfakenet", input_shape=(side, side, 3), seed=side) for side in (16, 24)]
-    for method in ("average", "confidence", "stacked"):
+    for method in ("average", "confidence", "stacked", "gated"):
         model = Ensemble(members, method=method)
         assert model(IMAGES).dtype == "float32"
         assert {x.dtype_policy.name for x in network_of(model).get_layer("combine").layers} <= {

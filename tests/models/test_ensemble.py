@@ -22,7 +22,7 @@ from dfk.models import (
     member_weights_of,
     members_of,
 )
-from dfk.models.ensemble import METHODS
+from dfk.models.combiners import METHODS
 
 ROOT = Path(__file__).parents[2]
 IMAGES = np.random.default_rng(0).uniform(0, 255, (6, 24, 20, 3)).astype("float32")
@@ -59,7 +59,10 @@ def fitted(members) -> dict[str, keras.Model]:
     probabilities, labels = _holdout((2.0, 0.5, 1.5))
     return {
         method: fit_ensemble(
-            Ensemble(members, method=method, seed=1), probabilities, labels, {0: 1.9}
+            Ensemble(members, method=method, seed=1),
+            _evidence(method, probabilities),
+            labels,
+            {0: 1.9},
         )
         for method in METHODS
     }
@@ -73,6 +76,13 @@ def _holdout(strengths, sharpness=1.0, n=300, seed=0) -> tuple[list[np.ndarray],
     return [softmax(sharpness * x, axis=1).astype("float32") for x in logits], labels
 
 
+def _evidence(method: str, probabilities: list[np.ndarray]) -> list[np.ndarray]:
+    """With statistics that tell nothing behind it, where a gate looks at them."""
+    draw = np.random.default_rng(len(probabilities[0]))
+    statistics = draw.normal(size=(len(probabilities[0]), 388)).astype("float32")
+    return [*probabilities, *([statistics] if method == "gated" else [])]
+
+
 def _misled(probabilities: np.ndarray, where: np.ndarray) -> np.ndarray:
     """The same, but as certain of another class on the images `where`."""
     return np.where(where[:, None], np.roll(probabilities, 1, axis=1), probabilities)
@@ -80,8 +90,9 @@ def _misled(probabilities: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 def _answer(model: keras.Model, probabilities: list[np.ndarray]) -> np.ndarray:
     """What an ensemble makes of its members' probabilities."""
-    head = model.layers[-1]
-    logits = model.get_layer("network").get_layer("combine")(probabilities)
+    head, combine = model.layers[-1], model.get_layer("network").get_layer("combine")
+    method = "gated" if len(combine.inputs) > len(probabilities) else "other"
+    logits = combine(_evidence(method, probabilities))
     return np.array(head(logits))
 
 
@@ -319,7 +330,7 @@ import sys
 import dfk
 import keras, numpy as np
 assert keras.backend.backend() == sys.argv[2]
-for method in ("average", "confidence", "stacked"):
+for method in ("average", "confidence", "stacked", "gated"):
     model = keras.models.load_model(f"{sys.argv[1]}/{method}.keras")
     assert model.layers[-1].class_names == ("a", "b", "c")
     images = np.load(sys.argv[1] + "/images.npy")

@@ -52,7 +52,7 @@ def test_of_crops_they_are_averaged_as_the_logits_are():
     np.testing.assert_allclose(last(features), logits_of(model)(IMAGES), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["average", "confidence", "stacked"])
+@pytest.mark.parametrize("method", ["average", "confidence", "stacked", "gated"])
 def test_an_ensemble_has_those_of_its_members(method, tmp_path):
     model = _loaded(_ensemble(method=method), tmp_path)
     expected = np.concatenate([features_of(x)(IMAGES) for x in members_of(model)], axis=1)
