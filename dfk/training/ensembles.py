@@ -53,32 +53,42 @@ def fit(config: Config, data: Catalog) -> Combined:
     model = models.Ensemble(
         sources.members(config), method=config.options.method, seed=config.run.seed
     )
-    clean = _evidence(config, model, holdout)
-    degraded = [_evidence(config, model, holdout, draw + 1) for draw in range(_DRAWS * gated)]
+    views = evidence(config, model, holdout, draws=_DRAWS * gated)
     weights = dict(enumerate(weight_per_class(config, data.class_names) or ()))
-    model, unseen = models.cross_fit_ensemble(model, clean, holdout.labels, weights, degraded)
+    model, unseen = models.cross_fit_ensemble(
+        model, views[0], holdout.labels, weights, degraded=views[1:]
+    )
     if not gated:
         return Combined(model, unseen, _named(config, models.member_weights_of(model).values()), {})
-    means = [models.member_shares(model, x).mean(axis=0).tolist() for x in (clean, *degraded)]
+    means = [models.member_shares(model, x).mean(axis=0).tolist() for x in views]
     return Combined(
         model, unseen, _named(config, means[0]), _named(config, np.mean(means[1:], axis=0).tolist())
     )
 
 
-def _evidence(config: Config, model: keras.Model, split: Split, draw: int = 0) -> list[np.ndarray]:
-    """What an ensemble combines, of images as they are or of a draw of what becomes of them."""
-    batch_size = config.keras.batch_size
-    if draw:
-        batch_size = max(1, min(batch_size, _PIXELS // max(map(math.prod, split.shapes))))
-    evidence = predict(
-        models.evidence_of(model),
-        split,
-        batch_size=batch_size,
-        progress=f"scoring, degraded {draw} of {_DRAWS}" if draw else "scoring",
-        augmentations=_DEGRADED if draw else (),
-        seed=config.run.seed + draw,
-    )
-    return models.split_evidence(model, evidence)
+def evidence(
+    config: Config, model: keras.Model, split: Split, draws: int = 0
+) -> list[list[np.ndarray]]:
+    """What an ensemble combines, of images as they are, then of each draw of them degraded.
+
+    Raises:
+        UsageError: for an image that needs more memory than is available.
+    """
+    batch_size, looking = config.keras.batch_size, models.evidence_of(model)
+    views = [predict(looking, split, batch_size=batch_size)]
+    batch_size = max(1, min(batch_size, _PIXELS // max(map(math.prod, split.shapes))))
+    views += [
+        predict(
+            looking,
+            split,
+            batch_size=batch_size,
+            progress=f"scoring, degraded {draw} of {draws}",
+            augmentations=_DEGRADED,
+            seed=config.run.seed + draw,
+        )
+        for draw in range(1, draws + 1)
+    ]
+    return [models.split_evidence(model, view) for view in views]
 
 
 def _named(config: Config, weights) -> _Weights:
