@@ -68,3 +68,15 @@ def narrow_vgg16(**options):
 
     wide = _VGG16(**{**options, "weights": None, "include_top": False})
     return keras.models.clone_model(wide, clone_function=narrow)
+
+
+def gated(members, **options):
+    """An ensemble whose gate has weights as if learned."""
+    model = models.Ensemble(members, method="gated", seed=0, **options)
+    blend = models.network_of(model).get_layer("combine").get_layer("blend")
+    images = np.stack([noise(32, 32, seed) for seed in range(8)])
+    seen = np.asarray(models.statistics_of(model)(images))
+    blend.adapt(seen, seen)
+    draw = np.random.default_rng(0)
+    blend.kernel.assign(draw.normal(0, 0.5, blend.kernel.shape))
+    return model

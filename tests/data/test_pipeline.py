@@ -189,6 +189,20 @@ def test_evaluation_shows_every_image_once_and_in_order(batch_size):
     np.testing.assert_array_equal(labels, np.eye(CLASSES)[np.arange(10) % CLASSES])
 
 
+def test_evaluation_may_be_augmented_and_repeats():
+    """Batches of one size each are drawn for as they stand, whatever else is told of them."""
+    split = _noise((4, 6), (6, 4), (4, 6))
+    options = {"batches": [[0, 2], [1]], "augmentations": augment.parse(["noise=9"])}
+    first, second = (_batches(split, **options) for _ in range(2))
+    _assert_same(first, second)
+    plain = _batches(split, batches=options["batches"])
+    other = _batches(split, **options, seed=1)
+    for one, clean, another in zip(first, plain, other, strict=True):
+        assert 1 < np.abs(one[0] - clean[0]).mean() < 9
+        assert np.abs(one[0] - another[0]).mean() > 1
+        np.testing.assert_array_equal(one[1], clean[1])
+
+
 def test_what_has_no_label_is_all_zeros():
     split = _split([np.zeros((2, 2, 3), np.uint8)] * 3, [2, catalog.UNLABELLED, 0])
     ((_, labels),) = _batches(split)

@@ -19,7 +19,7 @@ from dfk.errors import DfkError, UsageError
 from dfk.evaluation import conformal
 from dfk.export import client, dense, folding, portable
 from dfk.models.classifier import image_classifier
-from tests.networks import CLASSES, network
+from tests.networks import CLASSES, gated, network
 from tests.pictures import BROKEN, GOOD, encode, noise
 
 for _module in ("tf2onnx", "openvino", "ai_edge_litert"):
@@ -56,7 +56,8 @@ def model(narrow, few_counts, tmp_path_factory):
     ]
     rich = models.RichNet(classes=3, class_names=CLASSES, units=(4,), temperature=9.0, seed=4)
     members.append(models.with_test_crop(rich, 64))
-    ensemble = models.Ensemble(members, temperature=0.5, name="ensemble")
+    pair = models.Ensemble(members[:2], name="pair")
+    ensemble = gated([pair, *members[2:]], temperature=0.5, name="ensemble")
     models.set_thresholds(ensemble, {conformal.UNKNOWN: 0.7})
     path = tmp_path_factory.mktemp("models") / "all kinds.keras"
     ensemble.save(path)

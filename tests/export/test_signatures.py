@@ -11,7 +11,7 @@ from dfk.evaluation import conformal
 from dfk.export import signatures
 from dfk.export.dense import dense_part
 from dfk.export.signatures import Served
-from tests.networks import CLASSES, ensemble, network
+from tests.networks import CLASSES, ensemble, gated, network
 from tests.pictures import BROKEN, GOOD, encode, jpeg_that_claims, noise
 
 SMALL = {name: data for name, data in GOOD.items() if name not in ("large", "wide", "1x1")}
@@ -136,6 +136,7 @@ NATIVE = {
         ),
         16,
     ),
+    "gated": (lambda: gated([network(16, 1), network(24, 2)]), 8),
 }
 
 

@@ -105,6 +105,21 @@ def test_members_weigh_what_the_layer_weighed_them_on_that_image(tmp_path):
     assert [part.name for part in parts] == ["deepfakenet", "deepfakenet"]
 
 
+def test_a_gate_weighs_members_by_the_image(tmp_path):
+    ensemble = models.Ensemble([_network(seed) for seed in (1, 2)], method="gated", seed=0)
+    blend = models.network_of(ensemble).get_layer("combine").get_layer("blend")
+    blend.kernel.assign(np.random.default_rng(0).normal(size=blend.kernel.shape))
+    explainer = explain.Explainer(_load(ensemble, tmp_path / "m.keras"))
+    found = []
+    for image in (_spot(), np.asarray(corpus.picture())):
+        statistics = models.statistics_of(ensemble)(image[None])
+        expected = np.asarray(blend.weights_for([statistics]))[0]
+        weights = [heat.weight for heat in explainer.explain(image).heats[1:]]
+        np.testing.assert_allclose(weights, expected, rtol=1e-3)
+        found.append(weights[0])
+    assert abs(found[0] - found[1]) > 1e-3
+
+
 @pytest.mark.parametrize("method", ["average", "stacked"])
 def test_without_weights_members_count_alike(method, tmp_path):
     members = [_network(seed) for seed in (1, 2)]
