@@ -76,18 +76,16 @@ def evidence(
     """
     batch_size, looking = config.keras.batch_size, models.evidence_of(model)
     views = [predict(looking, split, batch_size=batch_size)]
-    batch_size = max(1, min(batch_size, _PIXELS // max(map(math.prod, split.shapes))))
-    views += [
-        predict(
+    if draws:
+        drawn = predict(
             looking,
-            split,
-            batch_size=batch_size,
-            progress=f"scoring, degraded {draw} of {draws}",
+            split.take([*range(len(split))] * draws),
+            batch_size=max(1, min(batch_size, _PIXELS // max(map(math.prod, split.shapes)))),
+            progress="scoring, degraded",
             augmentations=_DEGRADED,
-            seed=config.run.seed + draw,
+            seed=config.run.seed,
         )
-        for draw in range(1, draws + 1)
-    ]
+        views += np.split(drawn, draws)
     return [models.split_evidence(model, view) for view in views]
 
 
