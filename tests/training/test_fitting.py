@@ -233,7 +233,7 @@ def test_vgg16_goes_on_from_a_run_of_its_suite(data_dir, tmp_path, first, messag
         training.check(configs)
 
 
-@pytest.mark.parametrize("method", ["average", "confidence", "stacked", "gated"])
+@pytest.mark.parametrize("method", ["average", "confidence", "stacked"])
 def test_an_ensemble_answers_as_the_model_it_saves(data_dir, members, method):
     settings = short(
         *(data_dir, members, "--model=ensemble", "--members=small,large", f"--method={method}"),
