@@ -89,8 +89,8 @@ def test_an_image_without_an_answer_has_no_more_than_its_error(classifier):
 def test_a_call_takes_no_more_images_for_it(classifier):
     """And what is there beside the probabilities is not taken for one."""
     sizes = []
-    classifier = classifier.with_features()
     expected = classifier.predict(IMAGES, recheck=True)
+    classifier = classifier.with_features()
 
     def counted(images):
         sizes.append(len(images))
