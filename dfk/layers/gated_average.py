@@ -15,20 +15,18 @@ from dfk.layers.combining import check_members, log_of
 class GatedAverage(keras.layers.Layer):
     """Averages members' log-probabilities, weighed by what was done to the image.
 
-    A small dense network looks at statistics of the image, not at how sure the members are, and
-    answers a weight for each of them, which sum to 1, and one scale: a mixture of experts (Jacobs
-    et al., 1991, "Adaptive Mixtures of Local Experts") whose mean is that of the logits (Heskes,
-    1998, "Selecting Weighting Factors in Logarithmic Opinion Pools"), with an inverse temperature
-    for each image, so that the answer to a degraded one may be less sure.
+    A logistic regression on statistics of the image tells how degraded it looks, 0 to 1. There is a
+    weight for each member, and one scale, on clean images and on degraded ones; an image has what
+    lies between them. How sure the members are says nothing: on noise they are sure and wrong.
+
+    It is a mixture of experts (Jacobs et al., 1991, "Adaptive Mixtures of Local Experts") whose
+    mean is that of the logits (Heskes, 1998, "Selecting Weighting Factors in Logarithmic Opinion
+    Pools"), with an inverse temperature for each image, so that the answer to a degraded one may
+    be less sure. Its gate has so few numbers to learn since a holdout is small.
 
     Call it on a list of M tensors of probabilities, [N, C] each, with at least 2 classes, and
     behind them the statistics, [N, D]; it returns logits, float32 [N, C]. As built, members have
     equal weights and the scale is 1.
-
-    Args:
-        hidden: units of the hidden layer.
-        kernel_initializer: of the hidden layer; what follows it begins at 0.
-        kernel_regularizer: of both layers.
 
     Raises:
         ValueError: where it is called on something else, or on more or fewer tensors than before.
@@ -37,52 +35,49 @@ class GatedAverage(keras.layers.Layer):
     # Statistics count as no further from the mean, in standard deviations: beyond what the gate
     # has learned from, its answers stay what they are at the edge.
     _FURTHEST = 4.0
-    # The logarithm of the scale is at most this.
-    _WIDEST = 2.0
+    # Of the logistic regression: the inverse of its penalty on squared weights.
+    _FREEDOM = 0.1
 
-    def __init__(
-        self,
-        hidden: int = 16,
-        kernel_initializer: Any = "glorot_uniform",
-        kernel_regularizer: Any = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.hidden = hidden
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     def build(self, input_shape):
         *members, statistics = _checked_gate(input_shape)
-        width, answers = statistics[-1], len(members) + 1
+        width = statistics[-1]
 
-        def weight(name, shape, initializer="zeros", **more):
-            return self.add_weight(name=name, shape=shape, initializer=initializer, **more)
+        def fixed(name, shape, initializer="zeros"):
+            return self.add_weight(name=name, shape=shape, initializer=initializer, trainable=False)
 
-        kernel = {"regularizer": self.kernel_regularizer}
-        self.mean = weight("mean", (width,), trainable=False)
-        self.deviation = weight("deviation", (width,), "ones", trainable=False)
-        self.hidden_kernel = weight(
-            "hidden_kernel", (width, self.hidden), self.kernel_initializer, **kernel
+        self.mean, self.deviation = fixed("mean", (width,)), fixed("deviation", (width,), "ones")
+        self.look, self.look_bias = fixed("look", (width, 1)), fixed("look_bias", (1,))
+        # Logarithms, on clean images and on degraded ones
+        self.log_weights = self.add_weight(
+            name="log_weights", shape=(2, len(members)), initializer="zeros"
         )
-        self.hidden_bias = weight("hidden_bias", (self.hidden,))
-        self.kernel = weight("kernel", (self.hidden, answers), **kernel)
-        self.bias = weight("bias", (answers,))
+        self.log_scales = self.add_weight(name="log_scales", shape=(2, 1), initializer="zeros")
 
-    def adapt(self, clean: np.ndarray, seen: np.ndarray) -> None:
-        """Takes the scale of each statistic from images.
+    def adapt(self, clean: np.ndarray, degraded: np.ndarray) -> None:
+        """Learns to tell degraded images from clean ones, which count as much as those.
 
         Args:
-            clean: of images as they are, float [N, D]; their mean is what others differ from.
-            seen: of all images to learn from, float [K, D], which deviate from their own mean.
+            clean: statistics of images as they are, float [N, D].
+            degraded: of images that something was done to, float [K, D].
         """
+        from sklearn.linear_model import LogisticRegression
+
+        both = np.concatenate([clean, degraded])
         self.mean.assign(clean.mean(axis=0))
         # What is the same in all of them says nothing.
-        self.deviation.assign(np.maximum(seen.std(axis=0), 1e-3))
+        self.deviation.assign(np.maximum(both.std(axis=0), 1e-3))
+        regression = LogisticRegression(C=self._FREEDOM, class_weight="balanced", max_iter=1000)
+        is_degraded = np.arange(len(both)) >= len(clean)
+        regression.fit(ops.convert_to_numpy(self._standardised(both)), is_degraded)
+        self.look.assign(regression.coef_.T)
+        self.look_bias.assign(regression.intercept_)
 
     def call(self, inputs):
         """Averages M tensors of probabilities [N, C], by statistics [N, D], to logits [N, C]."""
-        shapes = _checked_gate([tuple(x.shape) for x in inputs], self.bias.shape[0] - 1)
+        shapes = _checked_gate([tuple(x.shape) for x in inputs], self.log_weights.shape[1])
         *probabilities, statistics = inputs
         if shapes[-1][-1] != self.mean.shape[0]:
             raise ValueError(f"the gate takes {self.mean.shape[0]} statistics, got {shapes[-1]}")
@@ -97,28 +92,27 @@ class GatedAverage(keras.layers.Layer):
 
     @property
     def member_weights(self) -> tuple[float, ...]:
-        """The weights on an image of average statistics: M positive numbers that sum to 1."""
-        weights, _ = self._gate(self.mean[None])
-        return tuple(ops.convert_to_numpy(weights)[0].tolist())
+        """The weights on a clean image: M positive numbers that sum to 1."""
+        return tuple(ops.convert_to_numpy(ops.softmax(self.log_weights[0])).tolist())
+
+    def degradedness(self, statistics):
+        """How degraded each image looks by its statistics [N, D]: float32 [N, 1] in 0..1."""
+        return ops.sigmoid(ops.matmul(self._standardised(statistics), self.look) + self.look_bias)
+
+    def _standardised(self, statistics):
+        x = (ops.cast(statistics, "float32") - self.mean) / self.deviation
+        return ops.clip(x, -self._FURTHEST, self._FURTHEST)
 
     def _gate(self, statistics):
         """Weights [N, M] and scales [N, 1], both float32."""
-        x = (ops.cast(statistics, "float32") - self.mean) / self.deviation
-        x = ops.clip(x, -self._FURTHEST, self._FURTHEST)
-        x = ops.relu(ops.matmul(x, self.hidden_kernel) + self.hidden_bias)
-        x = ops.matmul(x, self.kernel) + self.bias
-        return ops.softmax(x[:, :-1]), ops.exp(self._WIDEST * ops.tanh(x[:, -1:] / self._WIDEST))
+        degraded = self.degradedness(statistics)
+        logs, scales = (
+            (1 - degraded) * x[0] + degraded * x[1] for x in (self.log_weights, self.log_scales)
+        )
+        return ops.softmax(logs), ops.exp(scales)
 
     def compute_output_shape(self, input_shape):
         return _checked_gate(input_shape)[0]
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "hidden": self.hidden,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-        }
 
 
 def _checked_gate(shapes: Any, members: int | None = None) -> Any:

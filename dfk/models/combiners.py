@@ -19,8 +19,6 @@ _WEIGHING = ConfidenceWeightedAverage, GatedAverage
 
 # The study's stacker, but for the penalty: without it, a holdout of 1,125 images overfits it.
 _HIDDEN, _L2 = 16, 3e-3
-# A gate looks at many more numbers, and would learn each image by heart.
-_GATE_L2, _GATE_RATE = 0.1, 0.005
 
 # The combiner learns in rounds of full-batch steps; cross-validation says after which to stop.
 _FOLDS, _ROUNDS, _STEPS, _LEARNING_RATE = 5, 20, 10, 0.02
@@ -49,21 +47,16 @@ def build(method: str, count: int, classes: int, seed: int | None) -> keras.Mode
         logits = _dense(classes, seeds, name="logits")(x)
     elif method == "gated":
         inputs = [*members, keras.Input((NoiseStatistics.FEATURES,), name="statistics")]
-        logits = GatedAverage(_HIDDEN, **_kernel(Seeds(seed), _GATE_L2), name="blend")(inputs)
+        logits = GatedAverage(name="blend")(inputs)
     else:
         raise ValueError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
     return keras.Model(inputs, logits, name="combine")
 
 
 def _dense(units: int, seeds: Seeds, **kwargs: Any) -> keras.layers.Dense:
-    return keras.layers.Dense(units, dtype="float32", **_kernel(seeds), **kwargs)
-
-
-def _kernel(seeds: Seeds, penalty: float = _L2) -> dict[str, Any]:
-    return {
-        "kernel_initializer": keras.initializers.GlorotUniform(seeds.next()),
-        "kernel_regularizer": keras.regularizers.L2(penalty),
-    }
+    kwargs["kernel_initializer"] = keras.initializers.GlorotUniform(seeds.next())
+    kwargs["kernel_regularizer"] = keras.regularizers.L2(_L2)
+    return keras.layers.Dense(units, dtype="float32", **kwargs)
 
 
 def gate_of(combine: keras.Model) -> GatedAverage | None:
@@ -74,7 +67,7 @@ def gate_of(combine: keras.Model) -> GatedAverage | None:
 def weights_of(combine: keras.Model) -> tuple[float, ...]:
     """The learned weight of each member, together 1; none of a stacker.
 
-    A gate has one for each image; these are of an image of average statistics.
+    A gate has one for each image; these are of a clean one.
     """
     for layer in combine.layers:
         if isinstance(layer, _WEIGHING):
@@ -120,12 +113,10 @@ def learn(
     """
     if not combine.trainable_weights:
         return combine.predict(views[0], verbose=0)
-    rate = _LEARNING_RATE
-    if gate := gate_of(combine):
-        rate = _GATE_RATE
-        gate.adapt(views[0][-1], np.concatenate([view[-1] for view in views]))
+    if (gate := gate_of(combine)) and views[1:]:
+        gate.adapt(views[0][-1], np.concatenate([view[-1] for view in views[1:]]))
     combine.compile(
-        keras.optimizers.Adam(rate),
+        keras.optimizers.Adam(_LEARNING_RATE),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     combine.optimizer.build(combine.trainable_variables)

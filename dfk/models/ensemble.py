@@ -54,7 +54,7 @@ def Ensemble(  # noqa: N802 -- named as keras.applications names its models
             mean of these, weighed and scaled by what statistics of the image tell was done to it
             (`dfk.layers.GatedAverage`).
         temperature: of the final softmax, on the logarithm of the combined probabilities.
-        seed: of the weights of the stacker and the gate; None draws one.
+        seed: of the stacker's weights; None draws one.
         name: the model's name.
 
     Returns:
@@ -189,7 +189,7 @@ def statistics_of(model: keras.Model) -> NoiseStatistics | None:
 def member_weights_of(model: keras.Model) -> dict[str, float]:
     """The learned weight of each member by its name, together 1; empty for `stacked`.
 
-    A `gated` ensemble has others for each image; these are of one of average statistics.
+    A `gated` ensemble has others for each image; these are of a clean one.
     """
     names = [member.name for member in members_of(model)]
     return dict(zip(names, combiners.weights_of(_combiner_of(model)), strict=False))

@@ -70,7 +70,6 @@ def test_all_draws_of_an_image_are_in_one_fold(monkeypatch):
     Whoever has learned from one draw of an image knows the others; on new ones it is half right.
     """
     monkeypatch.setattr(combiners, "_ROUNDS", 4)
-    monkeypatch.setattr(combiners, "_GATE_L2", 0.0)
     draw = np.random.default_rng(0)
     right = draw.integers(0, 2, 100)
     labels = draw.integers(0, 2, 100)
