@@ -155,9 +155,6 @@ class Fisher(RichNet):
     def closed_form(self) -> bool:
         return True
 
-    def check(self, config: Config) -> None:
-        """Nothing to refuse."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble(Options):

@@ -108,7 +108,9 @@ def test_members_weigh_what_the_layer_weighed_them_on_that_image(tmp_path):
 def test_a_gate_weighs_members_by_the_image(tmp_path):
     ensemble = models.Ensemble([_network(seed) for seed in (1, 2)], method="gated", seed=0)
     blend = models.network_of(ensemble).get_layer("combine").get_layer("blend")
-    blend.kernel.assign(np.random.default_rng(0).normal(size=blend.kernel.shape))
+    draw = np.random.default_rng(0)
+    blend.look.assign(draw.normal(size=blend.look.shape) / 50)
+    blend.log_weights.assign(draw.normal(size=blend.log_weights.shape))
     explainer = explain.Explainer(_load(ensemble, tmp_path / "m.keras"))
     found = []
     for image in (_spot(), np.asarray(corpus.picture())):
