@@ -14,9 +14,10 @@ from absl import logging
 
 from dfk.data.sources import Source
 from dfk.errors import UsageError
-from dfk.inference import Classifier
+from dfk.inference import Classifier, Prediction, doubts
 from dfk.inference.answers import Answers, Row, another_model
 from dfk.inference.cells import SAME
+from dfk.inference.classifier import COVERAGE
 from dfk.inference.formats import Csv, Json
 from dfk.system.files import locked
 
@@ -146,6 +147,13 @@ def without(sources: Iterable[Source], rows: Iterator[Row]) -> Iterator[Source]:
             yield source
 
 
+def _doubts_of_image(classifier: Classifier, answers: Answers, answer: Prediction) -> list[str]:
+    """Those that do not come of probabilities, which may fall on either side of a threshold."""
+    coverage = answers.labelling.get("coverage", COVERAGE)
+    near = [*doubts.of_probabilities(answer.probabilities, classifier.thresholds, coverage)]
+    return [doubt for doubt in answer.doubt.split("; ") if doubt and doubt not in near]
+
+
 def check_model(classifier: Classifier, answers: Answers, rows: Iterable[Row]) -> None:
     """Reads all rows, and answers the first image that has an answer once more: the same model?
 
@@ -160,8 +168,8 @@ def check_model(classifier: Classifier, answers: Answers, rows: Iterable[Row]) -
             continue
         (now,) = classifier.predict(row.path, **answers.labelling)
         compared = True
-        alike = (now.label, now.doubt) == (before.label, before.doubt)
-        if not alike or abs(now.confidence - before.confidence) > SAME:
+        told = [(x.label, _doubts_of_image(classifier, answers, x)) for x in (now, before)]
+        if told[0] != told[1] or abs(now.confidence - before.confidence) > SAME:
             raise another_model(row, now)
     if answered and not compared:
         logging.warning(

@@ -247,7 +247,12 @@ def test_a_file_is_continued_only_with_its_coverage(output_dir, data_dir, tmp_pa
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])
     assert _predict(capsys, *arguments, "--coverage=0.9")[0] == 0
-    assert output.read_bytes() == whole
+    # Other batches may round the last digit otherwise.
+    before, now = ([*csv.reader(io.StringIO(x.decode()))] for x in (whole, output.read_bytes()))
+    assert [row[:2] for row in now] == [row[:2] for row in before]
+    confidences = [[float(row[2]) for row in rows[1:]] for rows in (now, before)]
+    np.testing.assert_allclose(*confidences, atol=1e-5)
+    whole = output.read_bytes()
     for other in ((), ("--coverage=0.99",)):
         code, _, err = _predict(capsys, *arguments, *other)
         assert code == 2 and "not written with this model, format and --coverage" in err
