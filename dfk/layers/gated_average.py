@@ -97,22 +97,29 @@ class GatedAverage(keras.layers.Layer):
 
     def degradedness(self, statistics):
         """How degraded each image looks by its statistics [N, D]: float32 [N, 1] in 0..1."""
-        return ops.sigmoid(ops.matmul(self._standardised(statistics), self.look) + self.look_bias)
+        look, bias = _float(self.look), _float(self.look_bias)
+        return ops.sigmoid(ops.matmul(self._standardised(statistics), look) + bias)
 
     def _standardised(self, statistics):
-        x = (ops.cast(statistics, "float32") - self.mean) / self.deviation
+        x = (_float(statistics) - _float(self.mean)) / _float(self.deviation)
         return ops.clip(x, -self._FURTHEST, self._FURTHEST)
 
     def _gate(self, statistics):
         """Weights [N, M] and scales [N, 1], both float32."""
         degraded = self.degradedness(statistics)
         logs, scales = (
-            (1 - degraded) * x[0] + degraded * x[1] for x in (self.log_weights, self.log_scales)
+            (1 - degraded) * x[0] + degraded * x[1]
+            for x in map(_float, (self.log_weights, self.log_scales))
         )
         return ops.softmax(logs), ops.exp(scales)
 
     def compute_output_shape(self, input_shape):
         return _checked_gate(input_shape)[0]
+
+
+def _float(x):
+    """In float32 whatever the policy: statistics differ by more than bfloat16 can hold."""
+    return ops.cast(x, "float32")
 
 
 def _checked_gate(shapes: Any, members: int | None = None) -> Any:
