@@ -68,12 +68,12 @@ def _noise(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(image) + drawn).round().clip(0, 255).astype(np.uint8))
 
 
-def _light(image: Image.Image) -> Image.Image:
+def _tone(image: Image.Image) -> Image.Image:
     enhance = random.choice((ImageEnhance.Brightness, ImageEnhance.Contrast))
     return enhance(image).enhance(random.uniform(0.65, 1.35))
 
 
-_OPERATIONS = _blur, _jpeg, _resize, _noise, _light
+_OPERATIONS = _blur, _jpeg, _resize, _noise, _tone
 
 
 class Mixed:

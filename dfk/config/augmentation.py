@@ -29,7 +29,7 @@ class _Strength(NamedTuple):
     high: float
 
 
-# What `degrade` does to images.
+# What `degrade` does to images
 DEGRADATIONS = ("gaussian", "jpeg", "resize", "noise", "tone", "cut")
 
 STRENGTHS = {
@@ -56,6 +56,11 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "forensic": ("flip=0.5", "turn=0.75", "degrade=0.5"),
     "strong": ("flip=0.5", "turn=0.75", "rotate=10", "jitter=0.1", "degrade=0.8"),
 }
+
+
+def degrades(steps: Sequence[Step]) -> bool:
+    """Whether what happens to images on their way is among the steps."""
+    return any(step.name in DEGRADATIONS or step.name.startswith("degrade") for step in steps)
 
 
 def expand(spec: Sequence[str]) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ import typing
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dfk.config.augmentation import degrades, parse
+
 if typing.TYPE_CHECKING:
     from dfk.config.experiment import Config
 
@@ -36,6 +38,11 @@ NATIVE_CROPS = Needs(
     "--train_crop and --image_size=0",
 )
 TEACHER = Needs(("teacher",), lambda c: bool(c.fit.teacher), "--teacher")
+CLEAN_VIEW = Needs(
+    ("teacher", "augment"),
+    lambda c: bool(c.fit.teacher) and degrades(parse(c.input.augment)),
+    "--teacher and an --augment that degrades (degrade, jpeg, noise, ...)",
+)
 BOTH_MIXES = Needs(
     ("mixup_alpha", "cutmix_alpha"),
     lambda c: c.input.mixup_alpha > 0 and c.input.cutmix_alpha > 0,

@@ -281,7 +281,7 @@ class Fit:
         "What the teacher answers to: the image as the network sees it (drawn), or as it was "
         "before --augment=degrade and its kind (clean).",
         Choice("drawn", "clean"),
-        needs=conditions.TEACHER,
+        needs=conditions.CLEAN_VIEW,
     )
     precision: str = knob(
         "auto",

@@ -172,8 +172,7 @@ class Ensemble(Options):
     method: str = knob(
         "confidence",
         "How the members are combined: weighed by their confidence, on average, by a small "
-        "network on their answers (stacked), or weighed by one that looks at what was done to the "
-        "image (gated).",
+        "network on their answers (stacked), or weighed by what was done to the image (gated).",
         Choice(*ENSEMBLE_METHODS),
     )
 

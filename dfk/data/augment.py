@@ -16,12 +16,22 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from dfk.config.augmentation import PRESETS, STRENGTHS, Step, expand, parse
+from dfk.config.augmentation import PRESETS, STRENGTHS, Step, degrades, expand, parse
 from dfk.data import degradations, kernels
 from dfk.data.draws import uniform
 from dfk.errors import UsageError
 
-__all__ = ["AUGMENTATIONS", "MOVES", "PRESETS", "Step", "augment", "check", "expand", "parse"]
+__all__ = [
+    "AUGMENTATIONS",
+    "MOVES",
+    "PRESETS",
+    "Step",
+    "augment",
+    "check",
+    "degrades",
+    "expand",
+    "parse",
+]
 
 Augmentation = Callable[[tf.Tensor, float, tf.Tensor], tf.Tensor]
 
@@ -117,11 +127,6 @@ AUGMENTATIONS: dict[str, tuple[Augmentation, float]] = {
         **degradations.CHAINS,
     }.items()
 }
-
-
-def degrades(steps: Sequence[Step]) -> bool:
-    """Whether what happens to images on their way is among the steps."""
-    return any(step.name in {**degradations.DEGRADATIONS, **degradations.CHAINS} for step in steps)
 
 
 def pairs(images: tf.Tensor, steps: Sequence[Step], seed: tf.Tensor) -> tf.Tensor:

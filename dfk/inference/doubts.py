@@ -92,6 +92,11 @@ def joined(doubts: Iterable[str]) -> str:
     return _BETWEEN.join(doubts)
 
 
+def parted(doubt: str) -> list[str]:
+    """The doubts of such a text, one by one."""
+    return doubt.split(_BETWEEN) if doubt else []
+
+
 @dataclasses.dataclass
 class Count:
     """Counts images, by what there is to doubt of their answers.
@@ -124,7 +129,7 @@ class Count:
         """Counts answers with a text of doubts, perhaps ""."""
         self.answers += times
         self.doubted += times * bool(doubt)
-        for one in doubt.split(_BETWEEN) if doubt else ():
+        for one in parted(doubt):
             self.of[_SIZE.sub(_SIZES, one)] += times
 
     def __str__(self) -> str:

@@ -118,7 +118,8 @@ def cross_fit_ensemble(
 
     These are the calibrated probabilities of the images by the folds that had not learned from
     them: on what it has learned from, an ensemble is surer than on new images. Only the one
-    number of the temperature, and the scale of the statistics, have seen them.
+    number of the temperature, and what tells a gate degraded images from clean ones, whatever their
+    class, have seen them.
     """
     class_names, members = class_names_of(model), members_of(model)
     combine = combiners.copy(_combiner_of(model))

@@ -191,6 +191,7 @@ def test_seeds_hold_for_every_member_of_a_suite(tmp_path):
         (["--mixup_alpha=1", "--switch_prob=0.3"], "--switch_prob"),
         (["--teacher_share=0.3"], "without --teacher"),
         (["--teacher_sees=clean"], "without --teacher"),
+        (["--teacher=a", "--teacher_sees=clean", "--augment=flip"], "an --augment that degrades"),
     ],
 )
 def test_a_knob_without_effect_is_refused(arguments, message):

@@ -60,8 +60,8 @@ def test_resize_is_one_of_three_of_pillows_there_and_back():
     kernels = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
 
     def there_and_back(side, kernel):
-        resized = lambda picture: picture.resize((side, side), kernel).resize((32, 32), kernel)  # noqa: E731
-        return _pillow(images[0], resized)
+        small = Image.fromarray(images[0].astype(np.uint8)).resize((side, side), kernel)
+        return np.asarray(small.resize((32, 32), kernel)).astype(np.float32)
 
     there = {(side, k): there_and_back(side, k) for side in range(16, 43) for k in kernels}
     found = [_nearest(there, image) for image in degradations.resize(images, 0.5, SEED).numpy()]
@@ -156,7 +156,6 @@ def test_degrade_leaves_a_share_of_the_images_as_they_are(probability):
 
 def _names_of(monkeypatch, degrading):
     """Which operations each of 400 images goes through, in their order."""
-    through = np.full((400, 2, 2, 3), 0, object)
     numbers = {name: place + 1 for place, name in enumerate(degradations.NAMES)}
     marks = {
         name: lambda images, strength, seed, n=n: 10 * images + n for name, n in numbers.items()

@@ -247,6 +247,7 @@ def test_a_file_is_continued_only_with_its_coverage(output_dir, data_dir, tmp_pa
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])
     assert _predict(capsys, *arguments, "--coverage=0.9")[0] == 0
+    assert output.read_bytes().startswith(whole[: len(whole) // 2].rpartition(b"\n")[0])
     # Other batches may round the last digit otherwise.
     before, now = ([*csv.reader(io.StringIO(x.decode()))] for x in (whole, output.read_bytes()))
     assert [row[:2] for row in now] == [row[:2] for row in before]

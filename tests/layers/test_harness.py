@@ -150,13 +150,10 @@ def test_it_answers_the_same_with_xla(name, case, policy):
         call = _compiled(lambda a, b, x: made.stateless_call(a, b, x, **mode)[0])  # noqa: B023
         answer, expected = call(*states, data), made(data, **mode)
         assert answer.dtype == expected.dtype and answer.shape == expected.shape
-        if policy == "float32":
-            np.testing.assert_allclose(_array(answer), _array(expected), rtol=1e-3, atol=1e-3)
-        else:  # XLA rounds less often; a CPU without bfloat16 rounds elsewhere.
-            away = np.abs(_array(answer) - _array(expected)) > 0.05 + 0.05 * np.abs(
-                _array(expected)
-            )
-            assert away.mean() < 0.01
+        close = 1e-3 if policy == "float32" else 0.05
+        near = np.isclose(_array(answer), _array(expected), rtol=close, atol=close)
+        # Differences of pixels that a policy rounds: a CPU without bfloat16 rounds two elsewhere.
+        assert near.mean() > 0.99 if name == "HighPass" and close > 1e-3 else near.all()
 
 
 @pytest.mark.parametrize(
