@@ -19,12 +19,13 @@ class Student(keras.Model):
     which takes the place of Hinton's temperature. What is not training is scored on labels alone.
 
     Where images come as pairs, [N, H, W, 6] (`dfk.data.augment.pairs`), the network sees the first
-    three channels and the teacher the last: the image before it was degraded.
+    channels that it takes and the teacher the last: the image before it was degraded.
 
     Args:
-        network: a functional model, images [N, H, W, 3] in 0..255 to logits [N, C].
-        teacher: from the same images to probabilities [N, C]; it is not trained, and its weights
-            are none of the student's.
+        network: a functional model, images [N, H, W, 3] in 0..255 to logits [N, C]; or a head, from
+            features with the teacher's answers behind them.
+        teacher: from the same images, or those answers, to probabilities [N, C]; it is not
+            trained, and its weights are none of the student's.
         share: of each label that the teacher's probabilities take, 0..1.
     """
 
@@ -34,21 +35,22 @@ class Student(keras.Model):
         # Keras would take an attribute that is a model for a part of this one.
         self._answer = functools.partial(frozen, training=False)
         self._share = share
+        self._channels, self._heard = network.input.shape[-1], teacher.input.shape[-1]
 
     @property
     def input_spec(self) -> None:
-        """None: it takes images with three channels or six."""
+        """None: it takes single images or pairs."""
         return None
 
     def call(self, inputs, training: bool | None = None, mask=None) -> Any:
         """Logits [N, C] of the view that the network sees."""
-        return super().call(inputs[..., :3], training=training, mask=mask)
+        return super().call(inputs[..., : self._channels], training=training, mask=mask)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training: bool = True
     ) -> Any:
         """Keras' own, on labels [N, C] that the teacher has taken its share of."""
         if training:
-            answers = keras.ops.cast(self._answer(x[..., -3:]), y.dtype)
+            answers = keras.ops.cast(self._answer(x[..., -self._heard :]), y.dtype)
             y = (1 - self._share) * y + self._share * answers
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
