@@ -38,6 +38,11 @@ NATIVE_CROPS = Needs(
     "--train_crop and --image_size=0",
 )
 TEACHER = Needs(("teacher",), lambda c: bool(c.fit.teacher), "--teacher")
+OWN_BATCHES = Needs(
+    ("teacher", "data_service"),
+    lambda c: not (c.fit.teacher or c.input.data_service),
+    "no --teacher, which knows no outliers, and no --data_service",
+)
 CLEAN_VIEW = Needs(
     ("teacher", "augment"),
     lambda c: bool(c.fit.teacher) and degrades(parse(c.input.augment)),

@@ -283,6 +283,13 @@ class Fit:
         Choice("drawn", "clean"),
         needs=conditions.CLEAN_VIEW,
     )
+    outliers: str = knob(
+        "",
+        "A folder of images of none of the classes, photographs say: the network learns to answer "
+        "them evenly, as often as it sees a class. A tenth is set aside, to measure it.",
+        FilePath(),
+        needs=conditions.OWN_BATCHES,
+    )
     precision: str = knob(
         "auto",
         "What the network computes in; auto takes bfloat16 where the CPU or GPU computes in it.",

@@ -92,8 +92,8 @@ def make_dataset(
 
     Returns:
         A dataset of known cardinality of (images float32 [B, H, W, 3] in 0..255, labels
-        float32 one-hot [B, C], zeros where unlabelled), and weights float32 [B] if there is
-        a `class_weight`.
+        float32 one-hot [B, C]; where unlabelled zeros, in training 1/C), and weights float32 [B]
+        if there is a `class_weight`.
 
     Raises:
         UsageError: for an empty split, images of different sizes without an `image_size` or
@@ -105,6 +105,8 @@ def make_dataset(
         raise UsageError("the split holds no image")
     batch_size = min(batch_size, count)
     labels = tf.one_hot(split.labels, classes)
+    if training:  # What is of none of the classes is answered evenly.
+        labels = tf.where(split.labels[:, None] < 0, 1 / classes, labels)
     split = dataclasses.replace(split, images=stored.held(split.images))
 
     if not (image_size or crop or batches):

@@ -36,6 +36,7 @@ METRICS: Form = {
     "train_images_per_s?": float,
     "open_set?": {
         "excluded": str,
+        "kind?": str,
         "scores": dict.fromkeys(
             ("probability?", "logit?", "energy?", "centred_logit?"), _FIGURES
         ),

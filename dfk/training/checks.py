@@ -13,7 +13,7 @@ from absl import logging
 from dfk import models, runs
 from dfk.config import Config, display_names, weight_per_class
 from dfk.config.options import SVM, Ensemble
-from dfk.data import augment, catalog, class_names, excluded_class, service
+from dfk.data import augment, catalog, class_names, excluded_class, outliers, service
 from dfk.data.catalog import Catalog, Split
 from dfk.data.embedded import data_folder
 from dfk.errors import UsageError
@@ -123,6 +123,8 @@ def _check_one(config: Config, upcoming: Mapping[Path, Config]) -> None:
         service.check(config.input.data_service)
     if config.data.exclude_class:
         excluded_class.check(read_data(config), config.data.exclude_class)
+    if config.fit.outliers:
+        outliers.check(config.fit.outliers)
     following.check(config, upcoming)
     if isinstance(config.options, Ensemble):
         _check_members(config, upcoming)

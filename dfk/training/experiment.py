@@ -10,7 +10,7 @@ from absl import logging
 
 from dfk import models, runs
 from dfk.config import Config
-from dfk.data import excluded_class, images, splits
+from dfk.data import excluded_class, images, outliers, splits
 from dfk.data.catalog import Catalog
 from dfk.evaluation import conformal, open_set
 from dfk.reports import predictions, resaving, scored
@@ -100,7 +100,19 @@ def load_data(config: Config) -> Catalog:
     )
     data = splits.set_aside(data)
     excluded = config.data.exclude_class
-    return excluded_class.leave_out(data, excluded) if excluded else data
+    data = excluded_class.leave_out(data, excluded) if excluded else data
+    return _with_outliers(config, data) if config.fit.outliers else data
+
+
+def _with_outliers(config: Config, data: Catalog) -> Catalog:
+    return outliers.add(
+        data,
+        config.fit.outliers,
+        on_bad_image=config.data.on_bad_image,
+        cache_gib=config.data.cache_gib,
+        windows=not (config.input.image_size or config.input.train_crop),
+        seed=config.run.seed,
+    )
 
 
 def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dict[str, Any]:
@@ -148,8 +160,9 @@ def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dic
 def _open_set(
     config: Config, data: Catalog, fitted: Fitted, probabilities: np.ndarray
 ) -> dict[str, Any]:
-    """How well the model tells images of the class that was left out from those it reports."""
-    if not config.data.exclude_class:
+    """How well the model tells images of no class that it knows from those it reports."""
+    excluded, folder = config.data.exclude_class, config.fit.outliers
+    if not (excluded or folder):
         return {}
     known, others = data.splits[REPORTED], data.splits[excluded_class.SPLIT]
     scores = [
@@ -158,7 +171,8 @@ def _open_set(
     ]
     correct = probabilities.argmax(axis=1) == known.labels
     measured = open_set.measure(*scores, correct, fitted.thresholds.get(conformal.UNKNOWN))
-    return {"open_set": {"excluded": config.data.exclude_class, **measured}}
+    kind = "class" if excluded else "outliers"
+    return {"open_set": {"excluded": excluded or folder, "kind": kind, **measured}}
 
 
 def _describe(config: Config, data: Catalog) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from absl import logging
 from dfk import models
 from dfk.config import Config
 from dfk.data import augment
-from dfk.data.catalog import Catalog, Split
+from dfk.data.catalog import UNLABELLED, Catalog, Split
 from dfk.data.pipeline import make_dataset
 from dfk.errors import UsageError
 from dfk.layers import Frozen, Resizing
@@ -163,7 +163,9 @@ def _drawn(
     base = _fixed(config, network, teacher, pairs=pairs)
     for images, one_hot in Bar(dataset, desc="features of draws", unit=" batches"):
         features += _as_images(base.predict_on_batch(images.numpy()))  # JAX takes no tensors
-        labels += np.argmax(one_hot, axis=1).tolist()
+        # Nothing is mixed here: a label that is spread over the classes is none.
+        is_one = np.max(one_hot, axis=1) == 1
+        labels += np.where(is_one, np.argmax(one_hot, axis=1), UNLABELLED).tolist()
     names = [f"draw {number}" for number in range(len(labels))]
     return Split(
         ids=names,

@@ -12,7 +12,7 @@ from absl import logging
 
 from dfk import models, runs
 from dfk.config import Config, weight_per_class
-from dfk.data import augment
+from dfk.data import augment, outliers
 from dfk.data.catalog import Catalog, Split
 from dfk.data.pipeline import make_dataset, steps_per_epoch, window_side
 from dfk.data.problems import DataError, Problem
@@ -44,6 +44,7 @@ def check(config: Config, data: Catalog) -> None:
     Raises:
         UsageError: if not.
     """
+    data = outliers.joined(data)
     train = data.splits["train"]
     ahead = [_is_ahead(config, phase) for phase in _phases(config)]
     if any(ahead) and config.options.feature_draws:
@@ -77,7 +78,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
     Raises:
         UsageError: if a batch is sure not to fit into memory.
     """
-    network = models.network_of(model)
+    network, data = models.network_of(model), outliers.joined(data)
     teacher = sources.teacher(config)
     if not all(_is_ahead(config, phase) for phase in _phases(config)):
         _check_batch_fits(config, data.splits["train"], network)

@@ -277,11 +277,11 @@ def _arguments(command, images, output):
 )
 def test_every_command_ends_whenever_it_is_interrupted(command, images, tmp_path):
     codes = []
-    for number in range(14):
+    for number in range(6):
         arguments = _arguments(command, images, tmp_path / str(number))
-        code, err = _interrupted([command, *arguments], 0.3 + 0.6 * number)
+        code, err = _interrupted([command, *arguments], 0.3 + 1.3 * number)
         assert _ended_well(code, err), (number, code, err)
         codes.append(code)
         if codes[-2:] == [0, 0]:  # It was done by then.
             break
-    assert codes.count(130) >= 3
+    assert codes.count(130) >= 2
