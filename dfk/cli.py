@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import shlex
@@ -50,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(dfk.__version__)
         return 0
-    return _fail(f"no command {command!r}; dfk --help lists them", 2)
+    close = difflib.get_close_matches(command, COMMANDS, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ";"
+    return _fail(f"no command {command!r}{meant} dfk --help lists them", 2)
 
 
 @for_people()

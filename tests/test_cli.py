@@ -1,5 +1,8 @@
 """The command: its exit codes, and messages instead of stack traces."""
 
+import subprocess
+import sys
+
 import pytest
 import tensorflow  # noqa: F401 -- what it prints as it starts is none of the command's
 
@@ -29,7 +32,8 @@ def test_a_run_prints_the_table_on_stdout_and_progress_on_stderr(data_dir, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["predcit"], 2, "no command 'predcit'"),
+        (["predcit"], 2, "no command 'predcit'; did you mean predict? dfk --help lists them"),
+        (["x"], 2, "no command 'x'; dfk --help lists them"),
         (["train"], 2, "--data_dir is missing"),
         (["train", "--data_dir=x", "--epochs=none"], 2, "epochs"),
         (["train", "--data_dir=no/such/folder"], 1, "no/such/folder: no such folder"),
@@ -47,6 +51,13 @@ def test_a_folder_that_cannot_be_written_is_named(data_dir, tmp_path, capfd):
     arguments = [f"--data_dir={data_dir}", f"--output_dir={tmp_path / 'file'}", "--epochs=1"]
     assert cli.main(["train", *arguments, "--image_size=8"]) == 2
     assert f"dfk: {tmp_path / 'file'} is no folder" in capfd.readouterr().err
+
+
+def test_python_runs_the_package_as_the_command():
+    command = [sys.executable, "-m", "dfk"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{dfk.__version__}\n")
+    assert subprocess.run([*command, "predcit"], capture_output=True).returncode == 2
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["help"]])

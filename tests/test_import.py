@@ -83,6 +83,16 @@ def test_all_that_is_not_code_is_installed_with_it():
     assert ROOT / "py.typed" in installed
 
 
+def test_no_text_names_another_distribution():
+    """PyPI's `dfk` is somebody else's."""
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    texts = [ROOT.parent / "README.md", ROOT.parent / "CHANGELOG.md", *ROOT.rglob("*.*")]
+    pattern = r"""\bpip\s+install\s+["']?(dfk[\w-]*)"""
+    texts = [path for path in texts if path.suffix in (".py", ".md", ".j2")]
+    named = [name for path in texts for name in re.findall(pattern, path.read_text())]
+    assert len(named) > 10 and {*named} == {project["name"]}
+
+
 def test_the_commands_print_their_help_without_anything_heavy():
     _run(
         "import sys; from dfk import cli\n"

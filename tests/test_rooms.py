@@ -12,6 +12,7 @@ ROOT = Path(dfk.__file__).parent
 
 # From the top to the bottom; rooms that share a floor do not import each other.
 FLOORS = (
+    ("__main__",),
     ("cli",),
     ("commands",),
     ("benchmarks",),
@@ -72,6 +73,7 @@ def test_another_arrow_is_seen(source, wrong):
 
 # Modules that are tested with those that use them, by the tests that do so.
 ELSEWHERE = {
+    "__main__": "test_cli",
     "errors": "test_text",
     "config/start": "models/test_following",
     "models/starts": "models/test_transfer",

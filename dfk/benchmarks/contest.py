@@ -130,7 +130,7 @@ def ready(contestant: Contestant, warm_up: int = 1) -> Iterator[Runner]:
     """
     for module in contestant.needs:
         if importlib.util.find_spec(module) is None:
-            raise _CannotRunError(f"{module} is not installed (pip install 'dfk[bench]')")
+            raise _CannotRunError(f"{module} is not installed (pip install 'dfk-keras[bench]')")
     runner = Runner(contestant)
     try:
         runner.answer()

@@ -2,7 +2,7 @@
 
 Each alternative runs in turn with dfk, each in a process of its own; what counts is the ratio
 of their medians. Alternatives that are not installed are skipped by name:
-pip install 'dfk[bench]' brings PyTorch, ONNX Runtime and OpenVINO. Without PART all parts are
+pip install 'dfk-keras[bench]' brings PyTorch, ONNX Runtime and OpenVINO. Without PART all parts are
 measured, in about a quarter of an hour on two cores. Leave the machine alone meanwhile.
 
 parts:

@@ -5,7 +5,7 @@ what to doubt. MODEL is a run's folder, a .keras or .skops file, or a SavedModel
 is for this machine alone unless --host says otherwise, asks no other host for anything, and writes
 no image to a disk: it is gone with its answer. Ctrl-C ends it.
 
-It needs two small packages: pip install 'dfk[demo]', in a checkout pip install -e '.[demo]'.
+It needs two small packages: pip install 'dfk-keras[demo]', in a checkout pip install -e '.[demo]'.
 
 Examples:
   dfk demo runs/ensemble
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"the page needs {' and '.join(missing)}: pip install 'dfk[demo]', in a checkout "
+            f"the page needs {' and '.join(missing)}: pip install 'dfk-keras[demo]', in a checkout "
             "pip install -e '.[demo]'"
         )
     keep_stderr()

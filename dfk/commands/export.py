@@ -6,8 +6,8 @@ model before it appears, with what a server reads beside it; MODEL/saved_model/R
 to serve it.
 
 --format=onnx|openvino|litert writes MODEL/onnx/1, ... for other runtimes (pip install
-'dfk[export]'), likewise checked. These take pixels, uint8 [N, H, W, 3], and hold class names and
-thresholds as metadata; client.py beside them reads images and needs neither dfk nor TensorFlow.
+'dfk-keras[export]'), likewise checked. These take pixels, uint8 [N, H, W, 3], and hold class names
+and thresholds as metadata; client.py beside them reads images and needs neither dfk nor TensorFlow.
 
 --compact=FILE.keras writes no SavedModel but a .keras file of about half the size, whose weights
 keep 11 significant bits: to be sent, or shipped.

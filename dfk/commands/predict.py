@@ -28,7 +28,7 @@ delivery got another class. It changes no label.
 --claims adds a column of what each file declares of itself: the maker, source type and signature of
 its C2PA manifest, XMP and EXIF, and the texts of generators. What stands in quotation marks is the
 file's. Claims can be forged or stripped: they change no label and no probability, and where there
-is none that says nothing. Nothing is fetched. C2PA needs pip install 'dfk[claims]'.
+is none that says nothing. Nothing is fetched. C2PA needs pip install 'dfk-keras[claims]'.
 
 Every image gets one row. Of one that cannot be read the row says why, and the exit code is 1.
 --output is continued where an earlier call, even one that was killed, had got to.
@@ -38,10 +38,10 @@ Every image gets one row. Of one that cannot be read the row says why, and the e
 for each image; numpy.load reads it. The file is there once all images are scored. An SVM and a
 SavedModel have no features.
 
---engine=ray (pip install 'dfk[ray]') is for millions of images: Ray Data scores them on all cores,
-GPUs or machines, with a model in each of --actors processes. --output is then a folder of parts,
-Parquet or CSV, with the same rows; images may also come in Parquet files with columns `path` and
-`bytes`.
+--engine=ray (pip install 'dfk-keras[ray]') is for millions of images: Ray Data scores them on all
+cores, GPUs or machines, with a model in each of --actors processes. --output is then a folder of
+parts, Parquet or CSV, with the same rows; images may also come in Parquet files with columns
+`path` and `bytes`.
 
 Examples:
   dfk predict runs/ensemble photos/
@@ -191,7 +191,7 @@ def _check_ray(options: argparse.Namespace) -> argparse.Namespace:
     if options.format not in ("parquet", "csv") or not options.output:
         raise UsageError("--engine=ray takes --output=FOLDER, and --format=parquet or csv")
     if importlib.util.find_spec("ray") is None:
-        raise UsageError("--engine=ray needs Ray: pip install 'dfk[ray]'")
+        raise UsageError("--engine=ray needs Ray: pip install 'dfk-keras[ray]'")
     return options
 
 

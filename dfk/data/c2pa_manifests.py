@@ -29,7 +29,7 @@ def read(data: bytes) -> dict[str, Any]:
         Where there is no such answer, `unread` says why.
     """
     if not is_installed():
-        return {"unread": "c2pa-python is not installed: pip install 'dfk[claims]'"}
+        return {"unread": "c2pa-python is not installed: pip install 'dfk-keras[claims]'"}
     if len(data) > _LARGEST:
         return {"unread": f"the file has more than {_LARGEST:,} bytes"}
     return _reader().ask(data)

@@ -128,7 +128,7 @@ def _check(form: str, precision: str) -> None:
     if lacking:
         raise UsageError(
             f"--format={form} needs {', '.join(lacking)}, which is not installed: "
-            "pip install 'dfk[export]'"
+            "pip install 'dfk-keras[export]'"
         )
 
 

@@ -33,7 +33,8 @@ def check() -> None:
     if backend not in BACKENDS:
         raise UsageError(f"KERAS_BACKEND={backend}: dfk runs on {' or '.join(BACKENDS)}")
     if importlib.util.find_spec(backend) is None:
-        raise UsageError(f"KERAS_BACKEND={backend}: it is not installed; pip install 'dfk[jax]'")
+        what = "it is not installed; pip install 'dfk-keras[jax]'"
+        raise UsageError(f"KERAS_BACKEND={backend}: {what}")
 
 
 def keep_tensorflow_to_cpu() -> None:

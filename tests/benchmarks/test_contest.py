@@ -29,7 +29,7 @@ def test_what_is_not_installed_is_skipped_by_name_and_dfk_measured_alone():
     measured = contest(FAST, [SLOW._replace(needs=["no_such_module"])], rounds=2)
     (skipped,) = measured.results
     assert skipped.ratio is None
-    assert skipped.problem == "no_such_module is not installed (pip install 'dfk[bench]')"
+    assert skipped.problem == "no_such_module is not installed (pip install 'dfk-keras[bench]')"
     assert len(measured.seconds) == 2
 
 

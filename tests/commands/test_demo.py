@@ -265,4 +265,4 @@ def test_a_port_that_is_taken_is_named_and_the_default_gives_way(capsys):
 def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert cli.main(["demo", "none"]) == 2
-    assert "the page needs uvicorn: pip install 'dfk[demo]'" in capsys.readouterr().err
+    assert "the page needs uvicorn: pip install 'dfk-keras[demo]'" in capsys.readouterr().err

@@ -291,5 +291,5 @@ def test_without_ray_the_extra_is_named(model, tmp_path):
     )
     assert (done.returncode, done.stderr) == (
         2,
-        "dfk: --engine=ray needs Ray: pip install 'dfk[ray]'\n",
+        "dfk: --engine=ray needs Ray: pip install 'dfk-keras[ray]'\n",
     )

@@ -163,6 +163,6 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     file = signed(encode(PICTURE, "PNG"))
     monkeypatch.setitem(sys.modules, "c2pa", None)
     assert _shown(file) == [
-        "C2PA manifest, not read: c2pa-python is not installed: pip install 'dfk[claims]'"
+        "C2PA manifest, not read: c2pa-python is not installed: pip install 'dfk-keras[claims]'"
     ]
     assert _shown(encode(PICTURE, "PNG")) == []

@@ -190,7 +190,7 @@ def test_what_is_not_installed_is_told_first(form, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(importlib.util, "find_spec", lambda x: (x != lacking and there(x)) or None)
     assert cli.main(["export", str(tmp_path / "none"), f"--format={form}"]) == 2
     told = capsys.readouterr().err
-    assert f"needs {lacking}, which is not installed: pip install 'dfk[export]'" in told
+    assert f"needs {lacking}, which is not installed: pip install 'dfk-keras[export]'" in told
 
 
 def test_only_a_saved_model_has_another_precision(tmp_path):
