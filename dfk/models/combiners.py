@@ -10,11 +10,11 @@ import numpy as np
 from keras import ops
 from scipy.special import log_softmax
 
+from dfk.config import ENSEMBLE_METHODS
 from dfk.layers import ConfidenceWeightedAverage, GatedAverage, NoiseStatistics, Scale
 from dfk.layers.combining import log_of
 from dfk.models.seeds import Seeds
 
-METHODS = ("average", "confidence", "stacked", "gated")
 _WEIGHING = ConfidenceWeightedAverage, GatedAverage
 
 # The study's stacker, but for the penalty: without it, a holdout of 1,125 images overfits it.
@@ -49,7 +49,7 @@ def build(method: str, count: int, classes: int, seed: int | None) -> keras.Mode
         inputs = [*members, keras.Input((NoiseStatistics.FEATURES,), name="statistics")]
         logits = GatedAverage(name="blend")(inputs)
     else:
-        raise ValueError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
+        raise ValueError(f"unknown method {method!r}; there are {', '.join(ENSEMBLE_METHODS)}")
     return keras.Model(inputs, logits, name="combine")
 
 

@@ -35,7 +35,7 @@ def checkout(tmp_path):
     for i, path in enumerate(sorted((tmp_path / "data/unibuc/test").iterdir())[:3]):
         shutil.copy(path, tmp_path / "photos" / f"{i}.png")
     classes = ("camera", "gan", "diffusion")
-    made = write_folders(tmp_path / "made", counts={"train": 90}, classes=classes, size=256)
+    made = write_folders(tmp_path / "made", counts={"train": 60}, classes=classes, size=256)
     for name in classes:
         (made / "train" / name).rename(tmp_path / name)
     return tmp_path

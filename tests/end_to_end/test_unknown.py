@@ -25,7 +25,7 @@ def data_dir(tmp_path_factory):
 
 
 SMALL = ("--limit=0", "--false_alarm_rate=0.2")
-SHORT = ("--train_crop=12", "--epochs=1", "--learning_rate=0.01", "--augment=")
+SHORT = ("--epochs=1", "--learning_rate=0.01")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import dfk
-from dfk import models
+from dfk import config, models
 from dfk.errors import UsageError
 from dfk.export.dense import dense_part
 from dfk.export.signatures import Served
@@ -222,7 +222,7 @@ BUILT = {
         method: lambda side, method=method: models.Ensemble(
             [_deepfakenet(side), models.ResidualNet(filters=(4,), **_shape(None))], method=method
         )
-        for method in models.combiners.METHODS
+        for method in config.ENSEMBLE_METHODS
     },
 }
 
@@ -237,7 +237,7 @@ def test_every_export_is_made_of_known_operations(narrow, few_counts, name, tmp_
 
 
 def test_every_model_has_such_an_export():
-    assert {*models.BUILDERS, *models.combiners.METHODS} <= set(BUILT)
+    assert {*models.BUILDERS, *config.ENSEMBLE_METHODS} <= set(BUILT)
 
 
 def test_none_of_the_known_operations_handles_files():
