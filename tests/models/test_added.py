@@ -120,7 +120,7 @@ def test_what_is_held_of_a_new_class_is_answered_by_what_has_not_learned_from_it
     held, labels = _drawn((60, 60, 60, 5), shift=0, seed=3)
     learned = added.learn(train, held, labels, classes=3, most_lost=1)
     own, unseen = (x[labels == 3, 3] for x in (_answers(learned, held), learned.unseen))
-    assert own.mean() > unseen.mean()
+    assert own.mean() > unseen.mean() + 1e-3
 
 
 def test_two_classes_are_told_apart():
