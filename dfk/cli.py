@@ -18,6 +18,7 @@ from dfk.text import printable
 # Each is a module of `dfk.commands`, imported only when it is called.
 COMMANDS = {
     "train": "train, evaluate and report an experiment, or a suite of them",
+    "add": "give a model one more class, from 20 to 100 images of it",
     "predict": "tell which generator made each of some images",
     "evaluate": "score a model on a labelled set",
     "explain": "draw where a model looked",
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lambda rest: importlib.import_module(f"dfk.commands.{command}").main(rest),
             rest,
             program=f"dfk {command}",
-            resumable=command == "train",
+            resumable=command in ("train", "add"),
             last=arguments is None,
         )
     if command in ("-h", "--help", "help"):

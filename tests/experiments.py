@@ -13,7 +13,7 @@ SHORT = ("--image_size=16", "--epochs=1", "--batch_size=16", "--precision=float3
 # What the session's finished run has beside these
 FINISHED = ("--epochs=3", "--ema=0.9", "--schedule=cosine", "--learning_rate=0.02")
 # They have none of these.
-_FITTED_AT_ONCE = {f"--model={x}" for x in ("svm", "svm_forensic", "fisher", "ensemble")}
+_FITTED_AT_ONCE = {f"--model={x}" for x in ("svm", "svm_forensic", "fisher", "ensemble", "added")}
 
 
 def short(data_dir, output_dir, *flags: str) -> Config:

@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 
 from dfk.config import conditions, start
 from dfk.config.knobs import each_is_named, knob
-from dfk.config.values import Choice, FilePath, Number, Several
+from dfk.config.values import Choice, ClassImages, FilePath, Number, Several
 from dfk.errors import UsageError
 
 if typing.TYPE_CHECKING:
@@ -187,6 +187,59 @@ class Ensemble(Options):
         return dataclasses.replace(self, members=tuple(map(change, self.members)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Added(Options):
+    """A finished model, as it is, and classes that it learns from a few images each."""
+
+    GROUPS: ClassVar[tuple[str, ...]] = ("data", "run", "keras")
+
+    base: str = knob(
+        "",
+        "The model that gets classes more: a run, a .keras file, or a model that comes with dfk. "
+        "--data_dir has the images of its own classes.",
+        FilePath(),
+    )
+    new_class: tuple[str, ...] = knob(
+        (),
+        "The class that it gets and the folder of its images, as in stylegan:my/images; or "
+        "several. A fifth of them is kept for validation.",
+        Several(ClassImages()),
+    )
+    most_lost: float = knob(
+        0.01,
+        "The share of the images of its own classes, on the holdout, that the model may lose to "
+        "new ones; 1 lets it answer what is likeliest.",
+        Number(float, 0, 1),
+    )
+
+    @property
+    def closed_form(self) -> bool:
+        return True
+
+    def check(self, config: Config) -> None:
+        if not self.base or not self.new_class:
+            raise UsageError(
+                "--model=added needs --base, the model that gets a class more, and --new_class, "
+                "the name of the class and the folder of its images (stylegan:my/images)"
+            )
+        if config.data.exclude_class in [name for name, _ in self.classes()]:
+            raise UsageError(
+                f"--new_class={config.data.exclude_class}: that is the class that --exclude_class "
+                "leaves out, whose images play the unknown generator; give the new one another "
+                "name"
+            )
+
+    def classes(self) -> list[tuple[str, str]]:
+        """The name of each class that is added, and the folder of its images."""
+        return list(map(ClassImages().read, self.new_class))
+
+    def sources(self) -> list[tuple[str, str]]:
+        return [("base", self.base)]
+
+    def with_runs(self, change: Callable[[str], str]) -> Self:
+        return dataclasses.replace(self, base=change(self.base))
+
+
 class SVM(Options):
     """A support vector machine, which has no knobs of its own."""
 
@@ -199,6 +252,7 @@ OPTIONS: dict[str, type[Options]] = {
     "rich": RichNet,
     "fisher": Fisher,
     "ensemble": Ensemble,
+    "added": Added,
     "svm": SVM,
     "svm_forensic": SVM,
 }

@@ -164,6 +164,19 @@ class ClassName:
         return nfc(label), nfc(name)
 
 
+class ClassImages:
+    """A class and the folder that holds its images."""
+
+    allowed = "class:folder, as in stylegan:my/images"
+
+    def read(self, text: str) -> tuple[str, str]:
+        """The class, in NFC, and the folder."""
+        name, _, folder = text.partition(":")
+        if not name or not folder:
+            raise ValueError(f"{text!r} is not {self.allowed}")
+        return nfc(name), FilePath().read(folder)
+
+
 class Several:
     """Values of one kind with commas between them; they stay text, read where they are used.
 

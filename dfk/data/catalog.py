@@ -70,6 +70,19 @@ class Split:
         return stored.shapes_of(self.images)
 
 
+def joined(*splits: Split) -> Split:
+    """One split of several that have images; it has groups if all have."""
+    grouped = all(split.groups is not None for split in splits)
+    return Split(
+        ids=[name for split in splits for name in split.ids],
+        paths=[path for split in splits for path in split.paths],
+        labels=np.concatenate([split.labels for split in splits]),
+        origins=[origin for split in splits for origin in split.origins],
+        images=stored.Images([x for split in splits for x in stored.kept_of(split.images)]),
+        groups=[name for split in splits for name in split.groups] if grouped else None,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Catalog:
     """What a data folder holds.

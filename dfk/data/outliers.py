@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from dfk.data import images, sources
+from dfk.data import catalog, images, sources
 from dfk.data.catalog import UNLABELLED, Catalog, Split
 from dfk.data.excluded_class import SPLIT as UNKNOWN
 from dfk.data.problems import DataError, Problem
-from dfk.data.stored import Images, kept_of
+from dfk.data.stored import Images
 from dfk.errors import UsageError
 from dfk.system import hardware
 
@@ -89,14 +89,7 @@ def joined(data: Catalog) -> Catalog:
     """The catalog with its outliers among the images of train, where they have no label."""
     if SPLIT not in data.splits:
         return data
-    train, others = data.splits["train"], data.splits[SPLIT]
-    both = Split(
-        ids=[*train.ids, *others.ids],
-        paths=[*train.paths, *others.paths],
-        labels=np.concatenate([train.labels, others.labels]),
-        origins=[*train.origins, *others.origins],
-        images=Images([*kept_of(train.images), *kept_of(others.images)]),
-    )
+    both = catalog.joined(data.splits["train"], data.splits[SPLIT])
     return dataclasses.replace(data, splits={**data.splits, "train": both})
 
 

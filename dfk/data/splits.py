@@ -145,16 +145,28 @@ def _carve(split: Split, class_names: Sequence[str], left: int) -> tuple[Split, 
         left: of how many groups a class must keep images, at least.
     """
     if split.groups is None:
-        carved = {i for indices in _by_class(split) for i in indices[: _share(len(indices))]}
-    else:
-        chosen = _groups_of(split, class_names, left)
-        carved = {i for i, group in enumerate(split.groups) if group in chosen}
+        return take_off(split, HOLDOUT)
+    chosen = _groups_of(split, class_names, left)
+    return _without(split, {i for i, group in enumerate(split.groups) if group in chosen})
+
+
+def take_off(split: Split, share: float) -> tuple[Split, Split]:
+    """Splits off a share of each class, at least one image, by the SHA-256 of the id.
+
+    Returns:
+        What is left, and what is split off.
+    """
+    taken = (indices[: _share(len(indices), share)] for indices in _by_class(split))
+    return _without(split, set(itertools.chain(*taken)))
+
+
+def _without(split: Split, carved: set[int]) -> tuple[Split, Split]:
     rest = [i for i in range(len(split)) if i not in carved]
     return split.take(rest), split.take(sorted(carved))
 
 
-def _share(images: int) -> int:
-    return max(1, round(HOLDOUT * images))
+def _share(images: int, share: float = HOLDOUT) -> int:
+    return max(1, round(share * images))
 
 
 def _groups_of(split: Split, class_names: Sequence[str], left: int) -> set[str]:

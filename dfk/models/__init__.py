@@ -18,6 +18,7 @@ from dfk.models.deepfakenet import DeepFakeNet
 from dfk.models.ensemble import (
     KERAS_ONLY,
     Ensemble,
+    combined,
     common_class_names,
     cross_fit_ensemble,
     evidence_of,
@@ -28,6 +29,7 @@ from dfk.models.ensemble import (
     members_of,
     split_evidence,
     statistics_of,
+    with_members,
 )
 from dfk.models.following import follow
 from dfk.models.freezing import set_trainable_from
@@ -69,6 +71,7 @@ __all__ = [
     "check_trainable_from",
     "check_weights",
     "class_names_of",
+    "combined",
     "common_class_names",
     "crops_of",
     "cross_fit_ensemble",
@@ -100,5 +103,6 @@ __all__ = [
     "statistics_of",
     "training_bytes_per_pixel",
     "with_features",
+    "with_members",
     "with_test_crop",
 ]

@@ -59,6 +59,17 @@ def _dense(units: int, seeds: Seeds, **kwargs: Any) -> keras.layers.Dense:
     return keras.layers.Dense(units, dtype="float32", **kwargs)
 
 
+def method_of(combine: keras.Model) -> str:
+    """Which of `METHODS` a combiner is of."""
+    kinds = {
+        "average": keras.layers.Average,
+        "confidence": ConfidenceWeightedAverage,
+        "gated": GatedAverage,
+    }
+    found = (m for m, kind in kinds.items() if any(isinstance(x, kind) for x in combine.layers))
+    return next(found, "stacked")
+
+
 def gate_of(combine: keras.Model) -> GatedAverage | None:
     """The gate of a `gated` combiner; None of others."""
     return next((layer for layer in combine.layers if isinstance(layer, GatedAverage)), None)

@@ -135,6 +135,40 @@ def cross_fit_ensemble(
     return fitted, softmax(logits / temperature, axis=1).astype(np.float32)
 
 
+def with_members(model: keras.Model, members: Sequence[keras.Model], *, name: str) -> keras.Model:
+    """An ensemble of other members, for other classes perhaps, which are combined as before.
+
+    `confidence` measures how certain a member is by the number of classes: with more of them the
+    weights on an image are a little nearer to each other.
+
+    Args:
+        model: an `Ensemble` whose combiner does not hang on the classes: all but `stacked`.
+        members: as many as it has, in their order, for classes that they share.
+        name: the model's name.
+
+    Returns:
+        An ensemble that is to be calibrated.
+
+    Raises:
+        UsageError: if it is `stacked`.
+    """
+    combine = _combiner_of(model)
+    method = combiners.method_of(combine)
+    if method == "stacked":
+        raise UsageError(
+            "what a stacked ensemble has learned is of its classes alone; give its members the "
+            "new ones and combine these anew"
+        )
+    again = Ensemble(members, method=method, name=name)
+    _combiner_of(again).set_weights(combine.get_weights())
+    return again
+
+
+def combined(model: keras.Model, evidence: Sequence[np.ndarray]) -> np.ndarray:
+    """The logits, float32 [N, C], that an ensemble makes of evidence as `fit_ensemble` takes it."""
+    return _combiner_of(model).predict(list(evidence), verbose=0)
+
+
 def evidence_of(model: keras.Model) -> keras.Model:
     """What an ensemble combines: images [N, H, W, 3] to its `evidence`, side by side.
 

@@ -212,6 +212,7 @@ KINDS = {
         least=lambda _: rich.SMALLEST_IMAGE,
     ),
     "ensemble": Kind(least=_least_of_ensemble),
+    "added": Kind(least=lambda _: 1),  # Beside its base's
     "svm": Kind(least=lambda _: 1, one_size=True),
     "svm_forensic": Kind(least=lambda _: forensic.SMALLEST_IMAGE),
 }

@@ -41,7 +41,7 @@ _OLD_TEMPORARY = re.compile(
 )
 
 # Flags that name one other run; --members names several.
-_FROM_RUNS = ("--teacher", "--weights", "--vgg16_weights")
+_FROM_RUNS = ("--base", "--teacher", "--weights", "--vgg16_weights")
 
 
 def is_run(folder: Path) -> bool:

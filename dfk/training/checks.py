@@ -12,8 +12,16 @@ from absl import logging
 
 from dfk import models, runs
 from dfk.config import Config, display_names, weight_per_class
-from dfk.config.options import SVM, Ensemble
-from dfk.data import augment, catalog, class_names, excluded_class, outliers, service
+from dfk.config.options import SVM, Added, Ensemble, Fisher
+from dfk.data import (
+    added_class,
+    augment,
+    catalog,
+    class_names,
+    excluded_class,
+    outliers,
+    service,
+)
 from dfk.data.catalog import Catalog, Split
 from dfk.data.embedded import data_folder
 from dfk.errors import UsageError
@@ -78,6 +86,21 @@ def read_data(config: Config) -> Catalog:
     return dataclasses.replace(data, class_names=names)
 
 
+def read_added(config: Config) -> Catalog | None:
+    """The images of the classes that a model gets more, not decoded; None of other models.
+
+    Raises:
+        DataError: if there is nothing to read in `--data_dir`.
+        UsageError: if a class can have no such name, or has too few images.
+    """
+    if not isinstance(config.options, Added):
+        return None
+    data = read_data(config)
+    if config.data.exclude_class:
+        data = excluded_class.leave_out(data, config.data.exclude_class)
+    return added_class.read(config.options.classes(), data)
+
+
 def check_data(config: Config, data: Catalog) -> None:
     """Refuses, before anything is written, flags that do not fit the images or the other models.
 
@@ -92,7 +115,7 @@ def check_data(config: Config, data: Catalog) -> None:
         _check_kernel_fits(config, data.splits["train"])
     elif config.is_network:
         phases.check(config, data)
-    if config.options.closed_form:
+    if isinstance(config.options, Fisher):
         closed_form.check(config, data)
 
 
@@ -128,6 +151,11 @@ def _check_one(config: Config, upcoming: Mapping[Path, Config]) -> None:
     following.check(config, upcoming)
     if isinstance(config.options, Ensemble):
         _check_members(config, upcoming)
+    if isinstance(config.options, Added):
+        _refuse_svm(config.options.base, upcoming)
+        added = read_added(config)
+        if Path(config.options.base) not in upcoming:
+            sources.check_classes(config, added.class_names)
     if config.fit.teacher:
         _check_teacher(config, upcoming)
 
@@ -201,8 +229,12 @@ def _check_sizes(config: Config, data: Catalog) -> None:
 
 
 def smallest_image(config: Config) -> int:
-    """The least pixels a side of what enters the model of `config`, a member or a teacher of it."""
-    others = [*sources.members(config), *filter(None, [sources.teacher(config)])]
+    """The least pixels a side of what enters the model of `config`, or what it is made from."""
+    others = [
+        *sources.members(config),
+        *sources.base(config),
+        *filter(None, [sources.teacher(config)]),
+    ]
     return max([models.KINDS[config.model].least(config), *map(models.smallest_image, others)])
 
 

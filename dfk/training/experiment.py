@@ -10,7 +10,7 @@ from absl import logging
 
 from dfk import models, runs
 from dfk.config import Config
-from dfk.data import excluded_class, images, outliers, splits
+from dfk.data import added_class, excluded_class, images, outliers, splits
 from dfk.data.catalog import Catalog
 from dfk.evaluation import conformal, open_set
 from dfk.reports import predictions, resaving, scored
@@ -90,29 +90,24 @@ def load_data(config: Config) -> Catalog:
     Raises:
         DataError: naming everything that is wrong.
     """
+    read = {"on_bad_image": config.data.on_bad_image, "cache_gib": config.data.cache_gib}
+    # The few before the many: what is wrong with them is told at once.
+    added = checks.read_added(config)
+    added = images.load(added, **read) if added else None
     data = checks.read_data(config)
     if config.data.limit:
         data = splits.limit(data, config.data.limit)
-    data = images.load(
-        data,
-        on_bad_image=config.data.on_bad_image,
-        cache_gib=config.data.cache_gib,
-    )
-    data = splits.set_aside(data)
-    excluded = config.data.exclude_class
-    data = excluded_class.leave_out(data, excluded) if excluded else data
-    return _with_outliers(config, data) if config.fit.outliers else data
+    data = splits.set_aside(images.load(data, **read))
+    if excluded := config.data.exclude_class:
+        data = excluded_class.leave_out(data, excluded)
+    if config.fit.outliers:
+        data = _with_outliers(config, data, **read)
+    return added_class.join(data, added) if added else data
 
 
-def _with_outliers(config: Config, data: Catalog) -> Catalog:
-    return outliers.add(
-        data,
-        config.fit.outliers,
-        on_bad_image=config.data.on_bad_image,
-        cache_gib=config.data.cache_gib,
-        windows=not (config.input.image_size or config.input.train_crop),
-        seed=config.run.seed,
-    )
+def _with_outliers(config: Config, data: Catalog, **read: Any) -> Catalog:
+    whole = not (config.input.image_size or config.input.train_crop)
+    return outliers.add(data, config.fit.outliers, windows=whole, seed=config.run.seed, **read)
 
 
 def _report(config: Config, data: Catalog, fitted: Fitted, run_dir: Path) -> dict[str, Any]:

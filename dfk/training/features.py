@@ -16,7 +16,7 @@ from absl import logging
 from dfk import models
 from dfk.config import Config
 from dfk.data import augment
-from dfk.data.catalog import UNLABELLED, Catalog, Split
+from dfk.data.catalog import UNLABELLED, Catalog, Split, joined
 from dfk.data.pipeline import make_dataset
 from dfk.errors import UsageError
 from dfk.layers import Frozen, Resizing
@@ -101,7 +101,7 @@ def of_images(
         bar = f"features of {name}"
         features = predict(extractor, split, batch_size=config.keras.batch_size, progress=bar)
         splits[name] = dataclasses.replace(split, images=_as_images(features))
-    splits["train"] = _joined(splits["train"], *drawn)
+    splits["train"] = joined(splits["train"], *drawn)
     plain = config.with_(image_size=0, augment=(), train_crop=0)
     return plain, dataclasses.replace(data, splits=splits)
 
@@ -173,14 +173,4 @@ def _drawn(
         labels=np.array(labels, np.int32),
         origins=names,
         images=features,
-    )
-
-
-def _joined(*splits: Split) -> Split:
-    return Split(
-        ids=[name for split in splits for name in split.ids],
-        paths=[path for split in splits for path in split.paths],
-        labels=np.concatenate([split.labels for split in splits]),
-        origins=[origin for split in splits for origin in split.origins],
-        images=[image for split in splits for image in split.images],
     )

@@ -15,7 +15,7 @@ from scipy.special import softmax
 
 from dfk import models, runs
 from dfk.config import Config
-from dfk.config.options import SVM, Ensemble, Fisher, Network
+from dfk.config.options import SVM, Added, Ensemble, Fisher, Network
 from dfk.data import trained_on
 from dfk.data.catalog import Catalog, Split
 from dfk.data.limits import Memory, told
@@ -24,7 +24,7 @@ from dfk.evaluation.calibration import fit_temperature
 from dfk.evaluation.conformal import Thresholds
 from dfk.system import files
 from dfk.system.progress import Bar
-from dfk.training import closed_form, ensembles, jax_devices, phases, strategy
+from dfk.training import additions, closed_form, ensembles, jax_devices, phases, strategy
 from dfk.training.scoring import predict
 
 # Pixels a side of the crops that a network is tested on: if it learned on smaller ones, and of any.
@@ -81,6 +81,8 @@ def fit(config: Config, data: Catalog) -> Fitted:
             fitted = _fit_network(config, data)
         case Ensemble():
             fitted = _fit_ensemble(config, data)
+        case Added():
+            fitted = _fit_added(config, data)
         case SVM():
             fitted = _fit_svm(config, data)
     labels = data.splits["holdout"].labels
@@ -230,4 +232,20 @@ def _fit_ensemble(config: Config, data: Catalog) -> Fitted:
         seconds=time.monotonic() - began,
         members=combined.weights,
         members_degraded=combined.degraded,
+    )
+
+
+def _fit_added(config: Config, data: Catalog) -> Fitted:
+    began = time.monotonic()
+    model, holdout = additions.fit(config, data)
+    models.set_trained_on(model, _record(config, data))
+    logits = None if models.members_of(model) else models.logits_of(model)
+    return _fitted(
+        config,
+        model,
+        logits=logits and (lambda x: predict(logits, x, batch_size=config.keras.batch_size)),
+        holdout=holdout,
+        epochs=1,
+        images=len(data.splits["train"]) + len(data.splits["holdout"]),
+        seconds=time.monotonic() - began,
     )

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from dfk import models, runs
 from dfk.config import Config
+from dfk.config.options import Added
 from dfk.config.start import is_run
 from dfk.errors import UsageError
 from dfk.model_files import keras_files
@@ -64,6 +65,15 @@ def _members(config: Config) -> list[str]:
     return [name for flag, name in config.options.sources() if flag == "members"]
 
 
+def base(config: Config) -> list[keras.Model]:
+    """What gets classes more, if something does.
+
+    Raises:
+        UsageError: if it is no Keras model, damaged, or not there.
+    """
+    return [load(config, name) for flag, name in config.options.sources() if flag == "base"]
+
+
 def teacher(config: Config) -> keras.Model | None:
     """The teacher, if there is one, made for the strategy of `config`.
 
@@ -75,7 +85,10 @@ def teacher(config: Config) -> keras.Model | None:
 
 
 def check_classes(config: Config, class_names: tuple[str, ...]) -> None:
-    """Makes sure that members and teacher answer for the classes of the data.
+    """Makes sure that members, base and teacher answer for the classes of the data.
+
+    Args:
+        class_names: of the data; those that a base gets more come last.
 
     Raises:
         UsageError: if they know others.
@@ -83,6 +96,9 @@ def check_classes(config: Config, class_names: tuple[str, ...]) -> None:
     known_to = [(f"the member {name}", load(config, name)) for name in _members(config)]
     if config.fit.teacher:
         known_to.append((f"the teacher {config.fit.teacher}", teacher(config)))
+    if isinstance(config.options, Added):
+        known_to.append((f"the base {config.options.base}", load(config, config.options.base)))
+        class_names = class_names[: len(class_names) - len(config.options.classes())]
     for what, model in known_to:
         known = tuple(map(nfc, models.class_names_of(model)))
         if known != class_names:

@@ -105,7 +105,7 @@ def test_the_help_has_the_groups_as_headings(toy):
             "The model:",
             "The images:",
             "The run:",
-            f"Keras models ({networks}, ensemble, toy):",
+            f"Keras models ({networks}, ensemble, added, toy):",
         ),
         f"What a network sees of the images ({networks}, toy):",
     ]

@@ -58,6 +58,12 @@ def test_to_flags_repeats_the_configuration(tmp_path):
         (["--data_dir=x", "--resume", "--overwrite"], "contradict"),
         (["--data_dir=x", "--image_size=64", "--train_crop=80"], "larger than"),
         (["--data_dir=x", "--model=ensemble"], "--members and --model=ensemble"),
+        (["--data_dir=x", "--model=added", "--base=a"], "--model=added needs --base"),
+        (["--data_dir=x", "--model=added", "--new_class=b"], "class:folder, as in stylegan:my"),
+        (
+            ["--data_dir=x", "--model=added", "--base=a", "--new_class=b:c", "--exclude_class=b"],
+            "give the new one another name",
+        ),
         (["--data_dir=x", "--members=a,b"], "--members and --model=ensemble"),
         (["--data_dir=x", "--dropout=a,b,c"], "--dropout=a,b,c"),
         (["--data_dir=x", "--dropout=0.1,0.2"], "three"),
@@ -231,6 +237,7 @@ def _numbers():
 def test_no_number_is_beyond_its_bounds(name, text, model):
     flags = ["--data_dir=x", f"--model={model}", f"--{name}={text}"]
     flags += ["--members=a,b"] if model == "ensemble" else []
+    flags += ["--base=a", "--new_class=b:c"] if model == "added" else []
     flags += ["--mixup_alpha=1", "--cutmix_alpha=1"] if name == "switch_prob" else []
     flags += ["--teacher=a"] if name == "teacher_share" else []
     with pytest.raises(UsageError, match=f"--{name}=") as error:

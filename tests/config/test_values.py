@@ -19,6 +19,7 @@ BESIDE = {
     "teacher_share": ["--teacher=a"],
     "switch_prob": ["--mixup_alpha=1", "--cutmix_alpha=1"],
     "feature_draws": ["--model=rich"],
+    "most_lost": ["--base=a", "--new_class=b:c"],
 }
 # They change the network itself, which takes a while to build.
 BUILT = ("image_size", "dropout", "input_range", "filters", "seed")

@@ -38,6 +38,7 @@ def checkout(tmp_path):
     made = write_folders(tmp_path / "made", counts={"train": 60}, classes=classes, size=256)
     for name in classes:
         (made / "train" / name).rename(tmp_path / name)
+    shutil.copytree(tmp_path / "data/unibuc/test", tmp_path / "stylegan")
     return tmp_path
 
 
@@ -63,7 +64,7 @@ def test_the_readmes_commands_run_as_printed(checkout):
     }
     assert _runs(checkout / "runs/unibuc") == {*study, *own}
     suite = {"baseline", "fisher", "network", "ensemble"}
-    assert _runs(checkout / "runs/mine") == {*suite, "tuned"}
+    assert _runs(checkout / "runs/mine") == {*suite, "tuned", "tuned+stylegan"}
     assert _runs(checkout / "runs/alike") == suite
     assert _runs(checkout / "runs/seeds") == {"crops-seed0", "crops-seed1"}
     assert "Unknown generators" in (checkout / "runs/open_set/results.md").read_text()

@@ -24,7 +24,7 @@ def _build(name: str, dtype: str) -> keras.Model:
 
 
 def test_the_flag_names_every_model():
-    assert set(config.OPTIONS) == {*MODELS, "fisher", *PENALTY}
+    assert set(config.OPTIONS) == {*MODELS, "fisher", "added", *PENALTY}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
