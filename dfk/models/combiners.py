@@ -60,7 +60,7 @@ def _dense(units: int, seeds: Seeds, **kwargs: Any) -> keras.layers.Dense:
 
 
 def method_of(combine: keras.Model) -> str:
-    """Which of `METHODS` a combiner is of."""
+    """Which of `ENSEMBLE_METHODS` a combiner is of."""
     kinds = {
         "average": keras.layers.Average,
         "confidence": ConfidenceWeightedAverage,
