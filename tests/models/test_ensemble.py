@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import softmax
 
+from dfk.config import ENSEMBLE_METHODS
 from dfk.evaluation.calibration import fit_temperature
 from dfk.models import (
     DeepFakeNet,
@@ -22,7 +23,6 @@ from dfk.models import (
     member_weights_of,
     members_of,
 )
-from dfk.models.combiners import METHODS
 
 ROOT = Path(__file__).parents[2]
 IMAGES = np.random.default_rng(0).uniform(0, 255, (6, 24, 20, 3)).astype("float32")
@@ -189,7 +189,7 @@ def test_the_temperature_calibrates_without_class_weights(members):
     assert _nll(after, labels) < _nll(before, labels) - 0.01
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ENSEMBLE_METHODS)
 def test_what_is_fitted_is_better_than_its_members_on_other_images(fitted, method):
     probabilities, labels = _holdout((2.0, 0.5, 1.5), n=3000, seed=1)
     blend = _nll(_answer(fitted[method], probabilities), labels)
@@ -231,7 +231,7 @@ def test_fitting_repeats_and_leaves_its_model_alone(members):
     assert first.layers[-1].temperature != model.layers[-1].temperature
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ENSEMBLE_METHODS)
 def test_fitting_and_training_move_nothing_in_a_member(members, fitted, method):
     model, before = fitted[method], _numbers(members)
     assert all(map(np.array_equal, before, _numbers(members_of(model))))
@@ -250,12 +250,12 @@ def test_training_the_ensemble_itself_trains_the_combiner_alone(members):
     assert not any(map(np.array_equal, free, combine.get_weights()))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ENSEMBLE_METHODS)
 def test_a_plain_call_is_inference(fitted, method):
     np.testing.assert_array_equal(fitted[method](IMAGES), fitted[method](IMAGES, training=False))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ENSEMBLE_METHODS)
 def test_members_that_are_sure_or_uniform_give_no_nan(fitted, method):
     sure, uniform = np.eye(3, dtype="float32"), np.full((3, 3), 1 / 3, "float32")
     for answers in ([sure] * 3, [uniform] * 3, [sure, uniform, sure[::-1]]):
