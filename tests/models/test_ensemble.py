@@ -64,7 +64,7 @@ def fitted(members) -> dict[str, keras.Model]:
             labels,
             {0: 1.9},
         )
-        for method in METHODS
+        for method in ENSEMBLE_METHODS
     }
 
 
