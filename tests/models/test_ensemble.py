@@ -306,7 +306,7 @@ def test_what_cannot_be_a_member_is_refused(members, tmp_path):
         Ensemble([members[0], members[1].get_layer("network")])
     with pytest.raises(ValueError, match="at least 2 members, got 1"):
         Ensemble(members[:1])
-    with pytest.raises(ValueError, match="unknown method 'median'; there are average, conf"):
+    with pytest.raises(ValueError, match="unknown method 'median'; there are confidence, av"):
         Ensemble(members, method="median")
 
 
