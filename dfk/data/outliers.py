@@ -68,10 +68,11 @@ def add(
     if len(loaded) < FEWEST:
         what = f"{len(loaded)} of its {len(paths)} images can be read; {FEWEST} are needed"
         raise DataError([Problem(f"--outliers={folder}", what)])
-    splits = dict(data.splits)
+    splits, aside = dict(data.splits), 0
     if UNKNOWN not in splits:
         splits[UNKNOWN] = loaded.take(range(0, len(loaded), _ASIDE))
         loaded = loaded.take(i for i in range(len(loaded)) if i % _ASIDE)
+        aside = len(splits[UNKNOWN])
     splits[SPLIT] = _as_many(loaded, data, windows=windows, seed=seed)
     logging.info(
         "%d images of %s are of no class: they are shown %d times an epoch%s; %d others are set "
@@ -80,7 +81,7 @@ def add(
         folder,
         len(splits[SPLIT]),
         ", in windows as large as the training images" if windows else "",
-        len(paths) - len(loaded) if UNKNOWN not in data.splits else 0,
+        aside,
     )
     return dataclasses.replace(data, splits=splits)
 
