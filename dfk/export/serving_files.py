@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tensorflow_serving.config import model_server_config_pb2
 import dfk
 from dfk import models
 from dfk.data import decode
+from dfk.export import triton
 from dfk.export.dense import Dense
 from dfk.export.signatures import BYTES, IMAGES
 from dfk.system import files
@@ -34,6 +36,25 @@ max_execution_batch_size {{ value: {BATCH_SIZES[-1]} }}
 batch_timeout_micros {{ value: 2000 }}
 max_enqueued_batches {{ value: 100 }}
 """ + "".join(f"allowed_batch_sizes: {size}\n" for size in BATCH_SIZES)
+
+# For a server of NVIDIA's; a batch is what it collects, not the size that the network takes.
+_TRITON = f"""\
+# NVIDIA Triton: written by dfk export
+backend: "python"
+max_batch_size: {BATCH_SIZES[-1]}
+dynamic_batching {{ max_queue_delay_microseconds: 2000 }}
+instance_group [ {{ kind: KIND_CPU }} ]  # TensorFlow itself takes a GPU that it sees.
+input [
+  {{ name: "image_bytes" data_type: TYPE_STRING dims: [ 1 ] reshape {{ shape: [ ] }} }}
+]
+output [
+  {{ name: "probabilities" data_type: TYPE_FP32 dims: [ %d ] }},
+  {{ name: "confidence" data_type: TYPE_FP32 dims: [ 1 ] reshape {{ shape: [ ] }} }},
+  {{ name: "label" data_type: TYPE_STRING dims: [ 1 ] reshape {{ shape: [ ] }} }},
+  {{ name: "valid" data_type: TYPE_BOOL dims: [ 1 ] reshape {{ shape: [ ] }} }},
+  {{ name: "known" data_type: TYPE_BOOL dims: [ 1 ] reshape {{ shape: [ ] }} }}
+]
+"""
 
 _README = """\
 # {name}: image in, {classes} classes out
@@ -58,6 +79,10 @@ answer = {{k: tf.make_ndarray(v) for k, v in stub.Predict(request, timeout=60).o
 for row in zip(sys.argv[1:], *(answer[k] for k in ("label", "confidence", "valid", "known"))):
     print(*row)
 ```
+With NVIDIA Triton, in a Python that has TensorFlow: `tritonserver \
+--model-repository="$(dirname "$PWD")" --model-control-mode=explicit \
+--load-model="$(basename "$PWD")"`; `config.pbtxt` says what it takes.
+
 Classes: {names}. `valid` is false where an image cannot be read, or \
 has more than {megapixels:g} megapixels (`dfk export --max_megapixels`); `known` also where its \
 logits stand out less than those of the model's own generators do. Signature \
@@ -85,7 +110,7 @@ def describe(name: str, model: keras.Model, dense: Dense, max_pixels: int) -> di
 
 
 def write_inside(folder: Path, facts: dict[str, Any], examples: Sequence[bytes]) -> None:
-    """Writes into a version what belongs to it: facts, warm-up requests, batching parameters.
+    """Writes into a version what belongs to it: facts, warm-up requests, what servers ask for.
 
     Args:
         folder: the version's.
@@ -102,6 +127,7 @@ def write_inside(folder: Path, facts: dict[str, Any], examples: Sequence[bytes])
                 record = prediction_log_pb2.PredictionLog(predict_log=log)
                 writer.write(record.SerializeToString())
     (folder / "batching_params.pbtxt").write_text(_BATCHING)
+    shutil.copyfile(triton.__file__, folder / "model.py")
 
 
 def _requests(name: str, example: bytes, size: int) -> list[predict_pb2.PredictRequest]:
@@ -125,13 +151,14 @@ def _megapixels(facts: dict[str, Any]) -> float:
 
 
 def write_beside(output_dir: Path, facts: dict[str, Any]) -> None:
-    """Writes beside the versions how to serve them: `models.config` and `README.md`."""
+    """Writes beside the versions what servers are configured with, and `README.md`."""
     name, names = facts["name"], facts["class_names"]
     config = model_server_config_pb2.ModelServerConfig()
     config.model_config_list.config.add(
         name=name, base_path=f"/models/{name}", model_platform="tensorflow"
     )
     files.write_atomic(output_dir / "models.config", text_format.MessageToString(config))
+    files.write_atomic(output_dir / "config.pbtxt", _TRITON % len(names))
     text = _README.format(
         name=name, classes=len(names), names=", ".join(names), megapixels=_megapixels(facts)
     )

@@ -14,7 +14,7 @@ from dfk.runs.columns import PREDICTIONS
 EVALUATION = ("metrics.json", "predictions.csv", "report.html")
 AUDIT = ("audit.json", "audit.html")
 PICTURES = ("[0-9][0-9][0-9][0-9]*-*.png",)
-BESIDE = ("README.md", "models.config")  # The versions
+BESIDE = ("README.md", "models.config", "config.pbtxt")  # The versions
 # Stands in each picture.
 PICTURE_MARK = "dfk explain"
 
@@ -29,6 +29,7 @@ _MARKS = {
     "audit.html": rb"dfk audit</title>",
     **dict.fromkeys(PICTURES, PICTURE_MARK.encode()),
     "README.md": rb"\A# .*: image in, \d+ classes out\n",
+    "config.pbtxt": rb"\A# NVIDIA Triton: written by dfk export\n",
     "models.config": (
         rb'\Amodel_config_list \{\n  config \{\n    name: "(.*)"\n    base_path: "/models/\1"\n'
         rb'    model_platform: "tensorflow"\n  \}\n\}\n\Z'
@@ -38,7 +39,7 @@ _HEAD = 1 << 16  # Bytes that are looked at
 # A version of an export: its files and folders.
 _VERSION = {
     *("saved_model.pb", "variables", "assets", "assets.extra", "fingerprint.pb"),
-    *("keras_metadata.pb", "batching_params.pbtxt"),
+    *("keras_metadata.pb", "batching_params.pbtxt", "model.py"),
     *("model.onnx", "model.xml", "model.bin", "model.tflite", "client.py", "dfk.json"),
 }
 # Which files tell that a folder is a version: the model and what dfk says of it.

@@ -23,6 +23,7 @@ from dfk import cli, config, export, models, training
 from dfk.errors import UsageError
 from dfk.evaluation import conformal
 from dfk.export import serving_files
+from dfk.runs import ownership
 from tests.datasets import write_kaggle
 from tests.networks import CLASSES, network
 from tests.pictures import noise
@@ -37,9 +38,10 @@ def keras_file(tmp_path_factory):
 
 
 def test_a_version_holds_what_a_server_reads(exported):
-    assert sorted(path.name for path in exported.iterdir()) == ["1", "README.md", "models.config"]
+    beside = ownership.BESIDE
+    assert {path.name for path in exported.iterdir()} == {"1", *beside}
     version = exported / "1"
-    assert {"saved_model.pb", "variables", "assets.extra", "batching_params.pbtxt"} <= {
+    assert {"saved_model.pb", "variables", "assets.extra", "model.py"} <= {
         path.name for path in version.iterdir()
     }
     told = json.loads((version / "assets.extra" / "dfk.json").read_text())
@@ -84,11 +86,11 @@ def test_versions_are_counted_and_those_of_dfk_pruned(keras_file, tmp_path, logg
     shutil.copytree(made.folder, tmp_path / "9")
     assert export.export(keras_file, tmp_path, keep_versions=2).folder == tmp_path / "10"
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"1", "3", "9", "10", "7.old", "README.md", "models.config"}
+    assert names == {"1", "3", "9", "10", "7.old", *ownership.BESIDE}
     assert "Kept in" in logged.text and "1, 3" in logged.text
 
 
-@pytest.mark.parametrize("name", ["README.md", "models.config"])
+@pytest.mark.parametrize("name", ownership.BESIDE)
 def test_what_others_wrote_beside_the_versions_is_not_replaced(keras_file, tmp_path, name):
     (tmp_path / name).write_text('model_config_list { config { name: "theirs" } }')
     with pytest.raises(UsageError, match=f"{name} is there and dfk did not write it"):
