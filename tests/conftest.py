@@ -21,8 +21,9 @@ _LONG = {"end_to_end", "training", "commands", "export", "benchmarks", "model_fi
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Files with long tests come first, otherwise in the order that chance has given."""
-    # README's commands take longest: they run one after the other.
-    items.sort(key=lambda x: (x.path.stem != "test_readme", x.path.parent.name not in _LONG))
+    # The documents' commands take longest: they run one after the other.
+    commands = {"test_readme", "test_recipes"}
+    items.sort(key=lambda x: (x.path.stem not in commands, x.path.parent.name not in _LONG))
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,7 @@ def test_all_that_is_not_code_is_installed_with_it():
 def test_no_text_names_another_distribution():
     """PyPI's `dfk` is somebody else's."""
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-    texts = [ROOT.parent / "README.md", ROOT.parent / "CHANGELOG.md", *ROOT.rglob("*.*")]
+    texts = [*ROOT.parent.glob("*.md"), *ROOT.parent.glob("configs/*.md"), *ROOT.rglob("*.*")]
     pattern = r"""\bpip\s+install\s+["']?(dfk[\w-]*)"""
     texts = [path for path in texts if path.suffix in (".py", ".md", ".j2")]
     named = [name for path in texts for name in re.findall(pattern, path.read_text())]

@@ -1,4 +1,4 @@
-"""Every command and snippet of the README runs as it is printed, in its order."""
+"""Every command and snippet of README, and of what it leads to, runs as printed, in its order."""
 
 import contextlib
 import re
@@ -6,8 +6,15 @@ import subprocess
 
 import pytest
 
+from tests.documents import (
+    AFTER_QUICKSTART,
+    ROOT,
+    environment,
+    run_all,
+    runs_in,
+    write_checkout,
+)
 from tests.networks import ensemble
-from tests.readme import BEFORE, README, environment, run_all, runs_in, write_checkout
 
 pytestmark = pytest.mark.slow
 
@@ -17,32 +24,30 @@ def checkout(tmp_path):
     return write_checkout(tmp_path)
 
 
-def test_the_readmes_commands_run_as_printed(checkout):
-    run_all(BEFORE, checkout)
+def test_their_commands_run_as_printed(checkout):
+    for document in AFTER_QUICKSTART:
+        run_all(document, checkout)
     study = {"svm", "deepfakenet", "deepfakenet2", "vgg16", "ensemble"}
-    own = {"svm_forensic", "flips-only", "blend", "student"}
-    assert runs_in(checkout / "runs") == {
-        *study,
-        "look",
-        "unibuc",
-        "open_set",
-        "seeds",
-    }
-    assert runs_in(checkout / "runs/unibuc") == {*study, *own}
+    assert runs_in(checkout / "runs") == {*study, "look", "unibuc", "seeds", "blend", "student"}
+    assert runs_in(checkout / "runs/unibuc") == {"flips-only"}
     assert runs_in(checkout / "runs/seeds") == {"crops-seed0", "crops-seed1"}
-    assert "Unknown generators" in (checkout / "runs/open_set/results.md").read_text()
     for left in (
-        *("runs/unibuc/ensemble/submission.csv", "runs/ensemble/saved_model/1/saved_model.pb"),
-        *("scored/metrics.json", "answers.csv", "explained", "audit", "degraded/report.html"),
-        "prepared/train.csv",
+        *("runs/ensemble/saved_model/1/saved_model.pb", "runs/ensemble/openvino/1/client.py"),
+        *("scored/metrics.json", "answers.csv", "explained", "degraded/report.html"),
+        *("runs/unibuc/flips-only/submission.csv", "runs/unibuc/results.md"),
     ):
         assert (checkout / left).exists()
 
 
+def _for_terminals(room):
+    """The commands of a room's document that run in terminals of their own, a line each."""
+    text = (ROOT / "dfk" / room / "README.md").read_text()
+    return re.findall(r"^```text\n(.*)\n```$", text, re.MULTILINE)
+
+
 def test_the_commands_for_several_terminals_run_as_printed(checkout):
-    section = README.partition("### Scale")[2].partition("\n### ")[0]
-    commands = re.findall(r"^```text\n(.*)\n```$", section, re.MULTILINE)
-    first, second, dispatcher, worker, served, jax, scored = commands
+    first, second, dispatcher, worker, served, jax = _for_terminals("training")
+    *_, scored = _for_terminals("inference")
     (checkout / "runs" / "ensemble").mkdir(parents=True)
     ensemble().save(checkout / "runs" / "ensemble" / "model.keras")
 

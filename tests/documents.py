@@ -1,4 +1,4 @@
-"""README's commands and snippets, and a folder that looks like a checkout to run them in."""
+"""The documents' commands and snippets, and a folder that looks like a checkout to run them in."""
 
 import os
 import re
@@ -10,14 +10,31 @@ from pathlib import Path
 from tests.datasets import write_folders, write_kaggle
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BEFORE, HEADING, OWN = README.partition("\n## Your own generators\n")
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+# Which documents' commands run one after the other: each finds the runs of those before it.
+AFTER_QUICKSTART = (
+    "README.md",
+    *(f"dfk/{room}/README.md" for room in ("inference", "evaluation", "models", "training")),
+    "dfk/export/README.md",
+)
+OF_RECIPES = ("configs/README.md", "dfk/data/README.md")
+
+
+def documents() -> list[str]:
+    """All of the project's texts for people, by their paths in it."""
+    found = [p for folder in ("configs", "dfk", ".github") for p in (ROOT / folder).rglob("*.md")]
+    return sorted(str(p.relative_to(ROOT)) for p in [*ROOT.glob("*.md"), *found])
+
+
+def blocks(document: str) -> list[tuple[str, str]]:
+    """The languages and texts of what is to be run, in their order."""
+    return _BLOCK.findall((ROOT / document).read_text())
 
 
 def write_checkout(tmp_path: Path) -> Path:
     """A folder that looks like the checkout, with small images instead of the real ones."""
-    for name in ("run_experiments.py", "configs", "dfk"):
+    for name in ("run_experiments.py", "configs", "dfk", ".github"):
         (tmp_path / name).symlink_to(ROOT / name)
     write_kaggle(
         tmp_path / "data" / "unibuc",
@@ -36,16 +53,14 @@ def write_checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_all(text: str, checkout: Path) -> None:
-    """Runs the blocks of a part of the README, as printed and in their order."""
-    blocks = _BLOCK.findall(text)
-    assert len(blocks) >= 3
-    for language, block in blocks:
+def run_all(document: str, checkout: Path) -> None:
+    """Runs the blocks of a document, as printed and in their order."""
+    for language, block in blocks(document):
         for command in _commands(language, block):
             done = subprocess.run(
                 command, cwd=checkout, env=environment(), capture_output=True, text=True
             )
-            assert done.returncode == 0, f"{block}\n{done.stderr}"
+            assert done.returncode == 0, f"{document}: {block}\n{done.stderr}"
             assert not re.search("Traceback|Logging before|retracing", done.stderr), done.stderr
 
 
