@@ -32,13 +32,15 @@ def application(examiner: Examiner, name: str, hosts: Hosts, max_upload_mb: int)
         max_upload_mb=max_upload_mb,
         max_upload_bytes=uploads.largest,
         closed_set=CLOSED_SET,
+        can_recheck=examiner.can_recheck,
     )
 
     async def answer(request: Request) -> Response:
         async with uploads.read(request) as data:
+            rechecked = request.query_params.get("recheck") == "1"
             large = await run_in_threadpool(examiner.is_large, data)
-            lane = lanes.large if large else lanes.small
-            work = functools.partial(html.answer, examiner, data)
+            lane = lanes.large if large or rechecked else lanes.small
+            work = functools.partial(html.answer, examiner, data, rechecked=rechecked)
             return HTMLResponse(await lane.run(work, request))
 
     app = Starlette(

@@ -17,8 +17,9 @@ from dfk.data import decode
 from dfk.data.claims import Claim
 from dfk.data.pixels import with_origin
 from dfk.errors import ImageError
-from dfk.inference import Classifier, Prediction
+from dfk.inference import Classifier, Prediction, doubts, recheck
 from dfk.inference.explain import Explainer, can_explain
+from dfk.runs.columns import UNSURE
 
 # Below it, a calibrated model expects to be wrong more often than right.
 MIN_CONFIDENCE = 0.5
@@ -38,13 +39,15 @@ class Examination:
 
     Attributes:
         prediction: as `Classifier.predict` gives it for these bytes; where it has an `error`,
-            that is all there is to show. Its label is never `unknown`: what is unsure is warned of.
+            that is all there is to show. Its label is a class, never `unknown` or `unsure`: that
+            is warned of.
         image: the pixels that were answered for, uint8 [H, W, 3].
         probabilities: by class name, in the order of `Classifier.class_names`.
         heat: the image under the model's Grad-CAM, uint8 [h, w, 3], as large as the image, but
             with at most `SIDE` pixels on the longer side.
         no_heat: why there is no `heat`; "" if there is.
         warnings: what a reader should know before believing the label.
+        is_known: False where it is perhaps none of the classes, by the model's own threshold.
         claims: what the file declares of itself; nothing else here depends on it.
     """
 
@@ -54,6 +57,7 @@ class Examination:
     heat: np.ndarray | None = None
     no_heat: str = ""
     warnings: tuple[str, ...] = ()
+    is_known: bool = True
     claims: tuple[Claim, ...] = ()
 
 
@@ -76,6 +80,11 @@ class Examiner:
         """What the model chooses between."""
         return self._classifier.class_names
 
+    @property
+    def can_recheck(self) -> bool:
+        """Whether a class is not called as an answer that does not last is."""
+        return UNSURE not in self.class_names
+
     def is_large(self, data: bytes) -> bool:
         """Whether an answer for these bytes of a file may take long: by its header, soon told."""
         try:
@@ -84,20 +93,28 @@ class Examiner:
             return False  # It is damaged, which `examine` notices as soon.
         return int(height) * int(width) > LARGE
 
-    def examine(self, data: bytes) -> Examination:
+    def examine(self, data: bytes, *, rechecked: bool = False) -> Examination:
         """Examines the bytes of one image file, just as they were uploaded.
 
         Never raises for what the bytes are: a broken file is a `prediction.error`.
+
+        Args:
+            data: the bytes.
+            rechecked: scores the image again as it may be delivered, where the model can.
         """
         pixels, origin = with_origin(data, limits=self._classifier.limits, claims=True)
         if isinstance(pixels, str):
             classes = len(self._classifier.class_names)
             return Examination(Prediction("", 0.0, np.zeros(classes, np.float32), pixels))
-        (prediction,) = self._classifier.predict(pixels)
+        rechecked = rechecked and self.can_recheck
+        (prediction,) = self._classifier.predict(pixels, recheck=rechecked)
         if prediction.error:
             return Examination(prediction)
+        # Pixels have no format to doubt.
         doubt = self._classifier.doubt(origin, prediction.probabilities)
-        prediction = prediction._replace(doubt=doubt)
+        found = dict.fromkeys([*doubts.parted(doubt), *doubts.parted(prediction.doubt)])
+        label = self._classifier.label_of(prediction.probabilities)
+        prediction = prediction._replace(label=label, doubt=doubts.joined(found))
         heat, no_heat, part = self._heat(pixels)
         named = zip(self._classifier.class_names, prediction.probabilities.tolist(), strict=True)
         return Examination(
@@ -107,6 +124,7 @@ class Examiner:
             heat,
             no_heat,
             (*self._warnings(pixels, prediction), *part),
+            doubts.UNKNOWN not in found,
             origin.claims,
         )
 
@@ -144,6 +162,11 @@ class Examiner:
             yield (
                 f"Large: of {width} x {height} pixels the model sees {crops}, spread over the "
                 "image; what it answers to them is averaged."
+            )
+        if prediction.recheck is not None and prediction.recheck < recheck.LEAST:
+            yield (
+                "It does not last: saved again, resized and cropped by a pixel, the image gets "
+                f"this label with a probability of {prediction.recheck:.1%}. Do not rely on it."
             )
         if prediction.confidence < self._min_confidence:
             yield (

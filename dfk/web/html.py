@@ -17,9 +17,9 @@ from dfk.web.examination import Examiner, smaller
 HERE = Path(__file__).parent
 
 
-def answer(examiner: Examiner, data: bytes) -> str:
+def answer(examiner: Examiner, data: bytes, *, rechecked: bool = False) -> str:
     """What there is to show of a file; the page's script puts in the file's name."""
-    examination = examiner.examine(data)
+    examination = examiner.examine(data, rechecked=rechecked)
     ranked = sorted(examination.probabilities.items(), key=lambda item: -item[1])
     return render("answer.html.j2", examination=examination, ranked=ranked, caution=CAUTION)
 

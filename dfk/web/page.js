@@ -5,6 +5,7 @@ const upload = document.getElementById("upload");
 const input = upload.querySelector("input");
 const state = document.getElementById("state");
 const shown = document.getElementById("shown");
+const recheck = document.getElementById("recheck"); // Not where the model cannot
 const refusal = document.getElementById("refusal");
 const IDLE = state.textContent;
 const LARGEST = Number(upload.dataset.maxBytes);
@@ -26,7 +27,8 @@ async function ask(file, signal) {
   if (file.size > LARGEST)
     return refused(`The file is larger than ${LARGEST / 2 ** 20} MB, the most that is taken.`);
   try {
-    const response = await fetch("answer", { method: "POST", body: file, signal });
+    const address = recheck?.checked ? "answer?recheck=1" : "answer";
+    const response = await fetch(address, { method: "POST", body: file, signal });
     const text = await response.text();
     return response.ok ? parsed(text) : refused(text);
   } catch {

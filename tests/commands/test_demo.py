@@ -31,7 +31,7 @@ import time
 from dfk.commands import demo
 def slow():
     from dfk.web.examination import Examiner
-    Examiner.examine = lambda *_: time.sleep(300)
+    Examiner.examine = lambda *_, **__: time.sleep(300)
 demo._end_on_signals = slow
 """
 NAMES = ("<b>cat</b>", "dog ${1 + 1} {{name}}", "übung")  # No markup, no template
@@ -110,6 +110,17 @@ def test_the_page_shows_what_predict_answers(kind, classifier, page, tmp_path):
     assert widths == sorted(widths, reverse=True) and widths[0] > 2 * widths[-1]
     warnings = shown.locator(".warning").all_inner_texts()
     assert [text.split(":")[0] for text in warnings] == ["Resized", "Unsure"]
+
+
+def test_a_box_asks_whether_the_answer_lasts(classifier, page):
+    data = encode(noise(20, 28, seed=2), "PNG")
+    (expected,) = classifier.predict(data, recheck=True)
+    page.locator("#recheck").check()
+    shown = _upload(page, "again.png", data)
+    value = shown.locator(".lasts data").get_attribute("value")
+    assert float(value) == pytest.approx(expected.recheck, abs=1e-6)
+    page.locator("#recheck").uncheck()
+    assert _upload(page, "once.png", data).locator(".lasts").count() == 0
 
 
 def test_the_image_and_its_heat_map_stand_side_by_side(classifier, page):

@@ -9,6 +9,7 @@ from PIL import Image
 
 import dfk
 from dfk import models
+from dfk.evaluation import conformal
 from dfk.inference import Classifier, explain
 from dfk.web.examination import Examiner
 from tests.networks import CLASSES, ensemble, network
@@ -182,3 +183,27 @@ def test_the_crops_of_a_large_image_are_told(tmp_path):
     (warning,) = _of("Large", examiner.examine(_file(60, 20)))
     assert "20 x 60 pixels the model sees 4 crop(s) of 16 a side" in warning
     assert not _of("Large", examiner.examine(_file(16, 16)))
+
+
+def test_a_recheck_is_that_of_predict_and_what_does_not_last_is_warned_of(classifier, examiner):
+    data = [_file(20, 28, seed) for seed in range(12)]
+    expected = classifier.predict(data, recheck=True)
+    lasting = {"unsure": 0, "not": 0}
+    for bytes_, found in zip(data, expected, strict=True):
+        shown = examiner.examine(bytes_, rechecked=True)
+        assert shown.prediction.recheck == found.recheck
+        assert shown.prediction.label in CLASSES
+        assert shown.prediction.doubt == found.doubt
+        warned = any(x.startswith("It does not last") for x in shown.warnings)
+        assert warned == (found.label == "unsure")
+        lasting["unsure" if warned else "not"] += 1
+    assert all(lasting.values()), lasting
+    assert examiner.examine(data[0]).prediction.recheck is None
+
+
+def test_what_is_perhaps_no_class_is_told(tmp_path):
+    model = network(16)
+    models.set_thresholds(model, {conformal.UNKNOWN: 1e3})
+    shown = Examiner(_load(model, tmp_path)).examine(_file(16, 16))
+    assert not shown.is_known and shown.prediction.label in CLASSES
+    assert "In doubt: unknown." in shown.warnings

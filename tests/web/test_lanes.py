@@ -27,7 +27,9 @@ class Slow:
     def is_large(self, data):
         return data.startswith(b"large")
 
-    def examine(self, data):
+    can_recheck = True
+
+    def examine(self, data, *, rechecked):
         if data.startswith(b"bug"):
             raise RuntimeError("in /home/somebody/dfk")
         self.began.append(data)
