@@ -93,12 +93,14 @@ class Catalog:
         problems: what was found wrong while reading; `images.load` raises them together
             with the images that cannot be decoded.
         fingerprint: SHA-256 over ids, labels and pixels, once decoded.
+        outliers: the same of the images of no class that training is shown; "" without any.
     """
 
     class_names: tuple[str, ...]
     splits: dict[str, Split]
     problems: tuple[Problem, ...] = ()
     fingerprint: str = ""
+    outliers: str = ""
 
 
 @contextlib.contextmanager

@@ -62,9 +62,10 @@ def add(
         DataError: naming the images that cannot be used.
     """
     paths = _found(folder)
-    loaded = images.load(
+    read = images.load(
         Catalog((), {SPLIT: _split(paths)}), on_bad_image=on_bad_image, cache_gib=cache_gib
-    ).splits[SPLIT]
+    )
+    loaded = read.splits[SPLIT]
     if len(loaded) < FEWEST:
         what = f"{len(loaded)} of its {len(paths)} images can be read; {FEWEST} are needed"
         raise DataError([Problem(f"--outliers={folder}", what)])
@@ -83,7 +84,7 @@ def add(
         ", in windows as large as the training images" if windows else "",
         aside,
     )
-    return dataclasses.replace(data, splits=splits)
+    return dataclasses.replace(data, splits=splits, outliers=read.fingerprint)
 
 
 def joined(data: Catalog) -> Catalog:

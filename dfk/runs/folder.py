@@ -237,11 +237,13 @@ def _check_environment(work: Path, config: Config, environment: dict[str, Any]) 
             f"the weights in {environment['weights']['file']} have changed since {work} was "
             "started; --overwrite starts it anew"
         )
-    if before["data"]["fingerprint"] != environment["data"]["fingerprint"]:
-        raise UsageError(
-            f"the images in {config.data.data_dir} have changed since {work} was started; "
-            "--overwrite starts it anew"
-        )
+    for name, folder in (("fingerprint", config.data.data_dir), ("outliers", config.fit.outliers)):
+        found = [known["data"].get(name) for known in (before, environment)]
+        if None not in found and found[0] != found[1]:
+            raise UsageError(
+                f"the images in {folder} have changed since {work} was started; "
+                "--overwrite starts it anew"
+            )
 
 
 def _write_what_it_is(work: Path, config: Config, environment: dict[str, Any]) -> None:

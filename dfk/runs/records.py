@@ -46,7 +46,7 @@ METRICS: Form = {
 HISTORY = ["epoch", "loss", "accuracy", "holdout_loss", "holdout_accuracy", "learning_rate"]
 # What Keras calls these columns, and so did dfk in runs of before.
 KERAS_HISTORY = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
-ENVIRONMENT: Form = {"data": {"fingerprint": str}, "weights?": {"sha256": str}}
+ENVIRONMENT: Form = {"data": {"fingerprint": str, "outliers?": str}, "weights?": {"sha256": str}}
 
 _NAMES = {int: "whole number", float: "number", str: "text"}
 _LARGEST = 1e18  # Nothing that dfk counts or measures comes near.

@@ -175,6 +175,7 @@ def _describe(config: Config, data: Catalog) -> dict[str, Any]:
     return {
         "data_dir": config.data.data_dir,
         "fingerprint": data.fingerprint,
+        **({"outliers": data.outliers} if data.outliers else {}),
         "class_names": list(data.class_names),
         "images": {name: len(split) for name, split in data.splits.items()},
         "skipped": [str(problem) for problem in data.problems],

@@ -1,6 +1,7 @@
 """Images of no class: how they are found, cut, shown, and what a network makes of them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from dfk.data import outliers
 from dfk.data.catalog import UNLABELLED, Catalog, DataError, Split
 from dfk.data.pipeline import make_dataset
 from dfk.errors import UsageError
-from dfk.training import features
+from dfk.training import callbacks, features
 from tests.datasets import save
-from tests.experiments import short
+from tests.experiments import interrupt, short
 from tests.pictures import noise
 
 
@@ -134,6 +135,17 @@ def test_a_network_learns_to_answer_them_evenly(data_dir, tmp_path, folder):
     assert found["with"]["scores"]["probability"]["auroc"] > 0.9
     report = (tmp_path / "with" / runs.REPORT).read_text()
     assert "Images of no class" in report
+
+
+def test_other_outliers_are_another_run(data_dir, tmp_path, folder, monkeypatch):
+    mine = shutil.copytree(folder, tmp_path / "mine")
+    settings = short(data_dir, tmp_path, f"--outliers={mine}", "--epochs=2", "--resume")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(callbacks.Progress, "on_epoch_begin", interrupt(1))
+        training.run(settings)
+    save(noise(12, 20, seed=99), mine / "0.png")
+    with pytest.raises(UsageError, match=r"images in .*mine have changed since"):
+        training.run(settings)
 
 
 def test_a_teacher_knows_none(data_dir, tmp_path, folder):
