@@ -77,33 +77,30 @@ def others(augmentations: Sequence[Step]) -> list[str]:
     return [step.name for step in augmentations if step.name not in _DRAWN]
 
 
-def blocks(steps: int, most: int = AT_ONCE) -> list[int]:
+def blocks(steps: int) -> list[int]:
     """How many of the steps of an epoch are done at once, one after the other.
 
-    All the same number where that is not far below `most`, since JAX compiles for each number; else
-    two that differ by one.
+    All the same number where that is not far below `AT_ONCE`, since JAX compiles for each number;
+    else two that differ by one.
     """
-    least = math.ceil(steps / most)
+    least = math.ceil(steps / AT_ONCE)
     count = next((n for n in range(least, 4 * least) if steps % n == 0), least)
     each, more = divmod(steps, count)
     return [each + (i < more) for i in range(count)]
 
 
-def drawn(
-    labels: np.ndarray, recipe: Recipe, *, first_epoch: int, epochs: int, most: int = AT_ONCE
-) -> tf.data.Dataset:
+def drawn(labels: np.ndarray, recipe: Recipe, *, first_epoch: int, epochs: int) -> tf.data.Dataset:
     """What is drawn for the steps of epochs first_epoch..epochs-1, a block of them an element.
 
     Args:
         labels: int [N], the class of each image.
-        most: steps of a block, at most.
 
     Returns:
         Dictionaries with a first axis over the steps of a block: `indices` int32 [K, B], what each
         augmentation draws, `crop` and what is mixed.
     """
     steps = pipeline.steps_per_epoch(len(labels), recipe.batch_size)
-    sizes = blocks(steps, most)
+    sizes = blocks(steps)
     ends = tf.constant(np.cumsum(sizes), tf.int64)
     indices_at = pipeline.order(labels, recipe.batch_size, recipe.balanced, recipe.seed)
     one = functools.partial(_one, recipe, min(recipe.batch_size, len(labels)), indices_at)

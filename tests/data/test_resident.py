@@ -30,7 +30,7 @@ def _on_host(*, augmentations=(), mix=(0, 0), first_epoch=0, epochs=2, **options
     return [[np.asarray(x) for x in batch] for batch in dataset]
 
 
-def _on_device(*, augmentations=(), mix=(0, 0), first_epoch=0, epochs=2, most=3, **options):
+def _on_device(*, augmentations=(), mix=(0, 0), first_epoch=0, epochs=2, **options):
     recipe = resident.Recipe(
         height=SIDE,
         width=SIDE,
@@ -43,7 +43,7 @@ def _on_device(*, augmentations=(), mix=(0, 0), first_epoch=0, epochs=2, most=3,
     labels = targets_of(SPLIT.labels, 5).numpy()
     held = resident.Held(jax.numpy.array(resident.stacked(SPLIT)), jax.numpy.array(labels))
     make = jax.jit(functools.partial(resident.made, recipe))
-    drawn = resident.drawn(SPLIT.labels, recipe, first_epoch=first_epoch, epochs=epochs, most=most)
+    drawn = resident.drawn(SPLIT.labels, recipe, first_epoch=first_epoch, epochs=epochs)
     batches = []
     for block in drawn.as_numpy_iterator():
         for step in range(len(block["indices"])):
@@ -66,7 +66,8 @@ def _on_device(*, augmentations=(), mix=(0, 0), first_epoch=0, epochs=2, most=3,
     ],
     ids=["plain", "moves", "rotate", "colours", "cutmix", "mixup", "both"],
 )
-def test_the_device_makes_what_the_pipeline_makes(options, differ):
+def test_the_device_makes_what_the_pipeline_makes(options, differ, monkeypatch):
+    monkeypatch.setattr(resident, "AT_ONCE", 3)
     expected, found = _on_host(**options), _on_device(**options)
     assert len(expected) == len(found) == 8
     others = []
@@ -78,10 +79,11 @@ def test_the_device_makes_what_the_pipeline_makes(options, differ):
     assert np.mean(others) <= differ
 
 
-def test_an_epoch_of_several_blocks_goes_on_where_another_ended():
+def test_an_epoch_of_several_blocks_goes_on_where_another_ended(monkeypatch):
     options = {"augmentations": ["flip"], "crop": 8, "mix": (0, 1.0)}
-    whole = _on_device(**options, epochs=3, most=2)
-    rest = _on_device(**options, first_epoch=1, epochs=3, most=4)
+    rest = _on_device(**options, first_epoch=1, epochs=3)
+    monkeypatch.setattr(resident, "AT_ONCE", 2)
+    whole = _on_device(**options, epochs=3)
     assert len(rest) == 8
     for own, other in zip(whole[4:], rest, strict=True):
         for a, b in zip(own, other, strict=True):
@@ -99,8 +101,9 @@ def test_an_epoch_of_several_blocks_goes_on_where_another_ended():
         (5, 2, [1] * 5),
     ],
 )
-def test_blocks_are_alike_where_they_can_be(steps, most, sizes):
-    assert resident.blocks(steps, most) == sizes
+def test_blocks_are_alike_where_they_can_be(steps, most, sizes, monkeypatch):
+    monkeypatch.setattr(resident, "AT_ONCE", most)
+    assert resident.blocks(steps) == sizes
 
 
 def test_what_a_device_cannot_draw_is_told():
