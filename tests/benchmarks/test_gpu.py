@@ -88,6 +88,7 @@ def test_all_of_it_is_measured_in_small(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # Its compiler's own
 @pytest.mark.parametrize("network", plan.FLAGS)
 def test_pytorch_trains_each_network_in_each_way(network):
     pytest.importorskip("torch", reason="comes with the extra bench")
@@ -114,10 +115,13 @@ def test_a_gpu_is_at_work_where_kernels_lie(tmp_path):
     events = [
         {"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "/device:GPU:0"}},
         {"ph": "M", "name": "process_name", "pid": 2, "args": {"name": "/host:CPU"}},
-        {"ph": "X", "pid": 1, "ts": 10, "dur": 10, "name": "a"},
-        {"ph": "X", "pid": 1, "ts": 15, "dur": 10, "name": "b"},
-        {"ph": "X", "pid": 1, "ts": 30, "dur": 5, "name": "c"},
-        {"ph": "X", "pid": 2, "ts": 0, "dur": 100, "name": "d"},
+        {"ph": "M", "name": "thread_name", "pid": 1, "tid": 7, "args": {"name": "Stream #7"}},
+        {"ph": "M", "name": "thread_name", "pid": 1, "tid": 8, "args": {"name": "Steps"}},
+        {"ph": "X", "pid": 1, "tid": 7, "ts": 10, "dur": 10, "name": "a"},
+        {"ph": "X", "pid": 1, "tid": 7, "ts": 15, "dur": 10, "name": "b"},
+        {"ph": "X", "pid": 1, "tid": 7, "ts": 30, "dur": 5, "name": "c"},
+        {"ph": "X", "pid": 1, "tid": 8, "ts": 0, "dur": 100, "name": "all"},
+        {"ph": "X", "pid": 2, "tid": 7, "ts": 0, "dur": 100, "name": "d"},
     ]
     assert profile.busy(tmp_path) is None
     with gzip.open(tmp_path / "perfetto_trace.json.gz", "wt") as file:

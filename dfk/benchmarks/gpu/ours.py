@@ -28,7 +28,7 @@ class Ours:
         self._plan = plan
 
     def __call__(self, do: str, **arguments: Any) -> dict[str, Any]:
-        return asked(getattr(self, do), arguments)
+        return asked(self, do, arguments)
 
     def about(self) -> dict[str, Any]:
         """The GPU's name, "" without one; the versions; FLOP/s of products of matrices."""

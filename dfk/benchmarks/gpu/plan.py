@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 CLASSES = 5
@@ -90,10 +90,10 @@ def config_of(case: Case, *more: str) -> Any:
     return config.parse(flags)[0]
 
 
-def asked(do: Callable[..., dict], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def asked(side: object, do: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What a side answers to a question; the `problem` where it fails, so that it can go on."""
     try:
-        return do(**arguments)
+        return getattr(side, do)(**arguments)
     except Exception as error:
         return {"problem": problem_of(error)}
 

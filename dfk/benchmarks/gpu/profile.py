@@ -23,17 +23,22 @@ def busy(folder: Path) -> float | None:
         return None
     with gzip.open(files[-1], "rt", encoding="utf-8") as file:
         events = json.load(file)["traceEvents"]
-    gpus = {
-        event["pid"]
-        for event in events
-        if event.get("name") == "process_name" and "GPU" in event["args"]["name"]
-    }
+    gpus = {x["pid"] for x in _named(events, "process_name", "GPU")}
+    # Other lines of a GPU sum up what its streams do.
+    streams = {(x["pid"], x["tid"]) for x in _named(events, "thread_name", "Stream")}
     spans = sorted(
         (event["ts"], event["ts"] + event["dur"])
         for event in events
-        if event.get("ph") == "X" and event["pid"] in gpus
+        if event.get("ph") == "X"
+        and event["pid"] in gpus
+        and (event["pid"], event["tid"]) in streams
     )
     return _covered(spans) if spans else None
+
+
+def _named(events: list[dict], kind: str, word: str) -> list[dict]:
+    """The events that give a process or thread a name with a word in it."""
+    return [x for x in events if x.get("name") == kind and word in x["args"]["name"]]
 
 
 def _covered(spans: list[tuple[float, float]]) -> float:

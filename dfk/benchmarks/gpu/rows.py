@@ -55,6 +55,7 @@ class _Race:
     def __init__(self, plan: Plan):
         self._plan, self._end = plan, time.monotonic() + plan.budget
         self._ours = self._theirs = Side(None)
+        self._longest = 0.0  # Seconds of a case
 
     def __enter__(self) -> _Race:
         missing = importlib.util.find_spec("jax") is None
@@ -106,6 +107,7 @@ class _Race:
             late = {"problem": _LATE}
             yield from self._of_case(case, late, late)
             return
+        start = time.monotonic()
         sides = (self._ours, self._theirs)
         begun = [self._begin(side, do="prepare", case=case) for side in sides]
         ready = [self._answer(side) if ok else {} for side, ok in zip(sides, begun, strict=True)]
@@ -206,7 +208,8 @@ class _Race:
             side.runner.stop()
 
     def _is_late(self) -> bool:
-        return time.monotonic() > self._end
+        """Whether another case is likely to take longer than there is time."""
+        return time.monotonic() + self._longest > self._end
 
     def _left(self) -> str:
         if math.isinf(self._end):

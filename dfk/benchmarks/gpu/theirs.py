@@ -32,7 +32,7 @@ class Theirs:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def __call__(self, do: str, **arguments: Any) -> dict[str, Any]:
-        return asked(getattr(self, do), arguments)
+        return asked(self, do, arguments)
 
     def about(self) -> dict[str, Any]:
         """The GPU's name, "" without one; the version; FLOP/s of products of matrices."""
@@ -155,11 +155,14 @@ class _Training:
         # CUDA graphs: many steps of small networks are bound by launches without them.
         mode = "reduce-overhead" if device == "cuda" else "default"
         self._forward = torch.compile(network, mode=mode) if compiled else network
+        self._compiled = compiled
 
     def step(self, images: Any, labels: Any, weights: Any) -> Any:
         """A step on images [B, 3, H, W] and labels [B, C]; the loss, which is not waited for."""
         import torch
 
+        if self._compiled:
+            torch.compiler.cudagraph_mark_step_begin()
         with self._autocast:
             logits = self._forward(images)
         losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
