@@ -124,6 +124,7 @@ class _Race:
             yield Row(
                 f"{case.title}: share of the time that the GPU is at work", traced.get("busy")
             )
+        self._longest = max(self._longest, time.monotonic() - start)
 
     def _of_case(self, case: Case, own: Figures, their: Figures) -> Iterator[Row]:
         """The rows of a case, from seconds an image."""
