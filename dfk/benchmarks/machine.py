@@ -61,7 +61,12 @@ def training_flops(name: str, side: int) -> float:
     """
     from dfk import models
 
-    network = models.network_of(models.BUILDERS[name](input_shape=(None, None, 3)))
+    model = models.BUILDERS[name](input_shape=(None, None, 3))
+    return training_flops_of(models.network_of(model), side)
+
+
+def training_flops_of(network, side: int) -> float:
+    """The same of a network that is there."""
     first, *rest = _flops(network, side).values()
     return 2 * first + 3 * sum(rest)
 

@@ -19,22 +19,25 @@ PARTS: dict[str, tuple[tuple[str, ...], float]] = {
     "inference": (("inference",), 2),
     "serve": (("serve",), 0.5),
     "cli": (("command", "growth"), 2),
+    "gpu": (("gpu.rows",), 0.2),  # Where there is none
 }
 
 
-def measure(parts: Sequence[str], *, full: bool) -> Iterator[tuple[str, list[Row]]]:
+def measure(parts: Sequence[str], *, full: bool) -> Iterator[tuple[str, Iterator[Row]]]:
     """Measures one part after the other; says on the way how long the rest will take.
 
     Yields:
-        Each part's name and rows, once it is measured.
+        Each part's name, and its rows as they are measured, to be taken before the next part.
     """
     for number, part in enumerate(parts):
         left = sum(PARTS[name][1] for name in parts[number:])
         estimate = "" if full else f", about {max(1, round(left))} min left"
         logging.info("[%d/%d] %s%s", number + 1, len(parts), part, estimate)
-        start = time.monotonic()
-        rows = []
-        for module in PARTS[part][0]:
-            rows += importlib.import_module(f"dfk.benchmarks.{module}").rows(full)
-        logging.info("  %s took %.0f s", part, time.monotonic() - start)
-        yield part, rows
+        yield part, _rows(part, full)
+
+
+def _rows(part: str, full: bool) -> Iterator[Row]:
+    start = time.monotonic()
+    for module in PARTS[part][0]:
+        yield from importlib.import_module(f"dfk.benchmarks.{module}").rows(full)
+    logging.info("  %s took %.0f s", part, time.monotonic() - start)

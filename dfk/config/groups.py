@@ -199,6 +199,15 @@ class Input:
         Choice("shuffled", "balanced"),
         needs=conditions.GRADIENTS,
     )
+    images_on: str = knob(
+        "auto",
+        "Where the training images lie and batches are made, on JAX: on the host, on the device, "
+        "which then does many steps at once, or there if it is a GPU that has room for images of "
+        "one size (auto). The batches are the same.",
+        Choice("auto", "host", "device"),
+        needs=conditions.GRADIENTS,
+        transient=True,
+    )
     data_service: str = knob(
         "",
         "grpc://HOST:PORT of a tf.data service, whose workers then make the training batches.",

@@ -11,14 +11,13 @@ what happens to an image on its way through the world is in `dfk.data.degradatio
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from dfk.config.augmentation import PRESETS, STRENGTHS, Step, degrades, expand, parse
-from dfk.data import degradations, kernels
-from dfk.data.draws import uniform
+from dfk.data import degradations, draws, kernels
+from dfk.data.draws import count_of
 from dfk.errors import UsageError
 
 __all__ = [
@@ -38,12 +37,12 @@ Augmentation = Callable[[tf.Tensor, float, tf.Tensor], tf.Tensor]
 
 def flip(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors left and right with the given probability."""
-    return kernels.mirror(images, uniform(images, seed, ()) < probability, axis=2)
+    return kernels.mirror(images, draws.flip(count_of(images), probability, seed), axis=2)
 
 
 def vflip(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors top and bottom with the given probability."""
-    return kernels.mirror(images, uniform(images, seed, ()) < probability, axis=1)
+    return kernels.mirror(images, draws.flip(count_of(images), probability, seed), axis=1)
 
 
 def turn(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
@@ -56,8 +55,7 @@ def turn(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
         UsageError: for images that are not square.
     """
     check([Step("turn", probability)], *images.shape[1:3])
-    drawn = uniform(images, seed, ()) / probability
-    return kernels.turn(images, tf.where(drawn < 1, 1 + tf.cast(3 * drawn, tf.int32), 0))
+    return kernels.turn(images, draws.turn(count_of(images), probability, seed))
 
 
 def rotate(images: tf.Tensor, degrees: float, seed: tf.Tensor) -> tf.Tensor:
@@ -66,8 +64,7 @@ def rotate(images: tf.Tensor, degrees: float, seed: tf.Tensor) -> tf.Tensor:
     Nearest neighbour, so that it moves pixels and does not blur them (the
     traces of a generator are high-frequency); the border is reflected.
     """
-    angle = uniform(images, seed, (), -degrees, degrees) * (math.pi / 180)
-    return kernels.rotate(images, angle)
+    return kernels.rotate(images, draws.rotate(count_of(images), degrees, seed))
 
 
 def jitter(images: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
@@ -76,9 +73,8 @@ def jitter(images: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
     All three are linear in the pixel, so they are one 3x3 matrix and an offset
     per image. Contrast moves about the image's mean grey level.
     """
-    brightness, contrast, saturation = tf.unstack(
-        uniform(images, seed, (3, 1), 1 - strength, 1 + strength), axis=1
-    )
+    factors = draws.jitter(count_of(images), strength, seed)[..., None]
+    brightness, contrast, saturation = tf.unstack(factors, axis=1)
     grey = tf.constant([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
     to_grey = tf.tile(grey[:, None], [1, 3])
     saturate = saturation[..., None] * tf.eye(3) + (1 - saturation[..., None]) * to_grey
@@ -96,17 +92,13 @@ def blur(images: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
     Three pixels hold no more than the middle of a wide Gaussian: 2 does what `gaussian` does
     with 0.8. It is the study's kernel.
     """
-    drawn = uniform(images, seed, (), min(0.1, sigma), sigma)
-    side = tf.exp(-1 / (2 * drawn**2))
-    return kernels.blur(images, side / (1 + 2 * side))
+    return kernels.blur(images, draws.blur(count_of(images), sigma, seed))
 
 
 def random_crop(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     """Cuts a `size` x `size` window at a place of its own from each image."""
-    height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
-    where = uniform(images, seed, (2,))
-    top = tf.cast(where[:, 0] * (height - size + 1), tf.int32)
-    left = tf.cast(where[:, 1] * (width - size + 1), tf.int32)
+    count, height, width, _ = tf.unstack(tf.shape(images))
+    top, left = tf.unstack(draws.crop(count, height, width, size, seed), axis=1)
     window = tf.range(size)
     images = tf.gather(images, top[:, None] + window, axis=1, batch_dims=1)
     images = tf.gather(

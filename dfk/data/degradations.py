@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from dfk.config.augmentation import DEGRADATIONS as NAMES
 from dfk.config.augmentation import STRENGTHS
-from dfk.data.draws import uniform
+from dfk.data.draws import count_of, uniform
 
 _LONGEST = 3  # Operations that an image goes through
 _LARGEST = 1.3  # Factor that an image is enlarged by
@@ -23,7 +23,7 @@ _LARGEST = 1.3  # Factor that an image is enlarged by
 
 def gaussian(images: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
     """Blurs with a whole Gaussian whose standard deviation is drawn from 0.1 to `sigma` pixels."""
-    drawn = uniform(images, seed, (), min(0.1, sigma), sigma)[:, None, None]
+    drawn = uniform(count_of(images), seed, (), min(0.1, sigma), sigma)[:, None, None]
 
     def weights(size: tf.Tensor) -> tf.Tensor:
         place = tf.range(size)
@@ -39,7 +39,7 @@ def jpeg(images: tf.Tensor, quality: float, seed: tf.Tensor) -> tf.Tensor:
     Two of three have their colours at half the size (4:2:0), as most files. The others (4:4:4) are
     of the next lower multiple of 5, or of `quality`: TensorFlow takes no drawn one for them.
     """
-    drawn = uniform(images, seed, (2,))
+    drawn = uniform(count_of(images), seed, (2,))
     qualities = tf.cast(tf.round(quality + drawn[:, 0] * (100 - quality)), tf.int32)
     steps = [round(quality), *range(5 * (round(quality) // 5 + 1), 101, 5)]
 
@@ -75,7 +75,7 @@ def resize(images: tf.Tensor, factor: float, seed: tf.Tensor) -> tf.Tensor:
     Bilinear, bicubic (a = -1/2) or Lanczos (3 lobes), each as likely, and each with antialiasing
     where it shrinks, as Pillow has them.
     """
-    drawn = uniform(images, seed, (2,))
+    drawn = uniform(count_of(images), seed, (2,))
     factors = (factor + drawn[:, 0] * (_LARGEST - factor))[:, None, None]
     kinds = tf.cast(drawn[:, 1] * len(_KERNELS), tf.int32)[:, None, None]
 
@@ -89,14 +89,14 @@ def resize(images: tf.Tensor, factor: float, seed: tf.Tensor) -> tf.Tensor:
 
 def noise(images: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
     """Adds Gaussian noise to each value, whose standard deviation is drawn from 1 to `sigma`."""
-    drawn = uniform(images, seed, (1, 1, 1), min(1.0, sigma), sigma)
+    drawn = uniform(count_of(images), seed, (1, 1, 1), min(1.0, sigma), sigma)
     key = tf.random.experimental.stateless_fold_in(seed, 1)
     return _whole(images + drawn * tf.random.stateless_normal(tf.shape(images), key))
 
 
 def tone(images: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
     """Changes brightness, contrast about the mean, or gamma by a factor within 1 +- `strength`."""
-    drawn = uniform(images, seed, (2, 1, 1, 1))
+    drawn = uniform(count_of(images), seed, (2, 1, 1, 1))
     factor, kind = 1 + strength * (2 * drawn[:, 0] - 1), tf.cast(drawn[:, 1] * 3, tf.int32)
     brightness, contrast, gamma = (tf.where(kind == k, factor, 1.0) for k in range(3))
     mean = tf.reduce_mean(tf.reduce_mean(images, axis=1, keepdims=True), axis=(2, 3), keepdims=True)
@@ -109,7 +109,7 @@ def cut(images: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
 
     What is left begins at the corner, so that the blocks of a JPEG no longer do.
     """
-    drawn = uniform(images, seed, (2, 2, 1))
+    drawn = uniform(count_of(images), seed, (2, 2, 1))
     for axis in (1, 2):
         size = tf.cast(tf.shape(images)[axis], tf.float32)
         kept = tf.maximum(tf.round(size * (1 - share * drawn[:, axis - 1, 0])), 2)
@@ -136,7 +136,7 @@ def degrade(
         without: an operation that is left out, so that one may test on it.
     """
     names = [name for name in NAMES if name != without]
-    drawn = uniform(images, seed, (1 + _LONGEST,))
+    drawn = uniform(count_of(images), seed, (1 + _LONGEST,))
     length = tf.cast(_LONGEST * drawn[:, 0] / probability, tf.int32) + 1
     length = tf.where(drawn[:, 0] < probability, length, 0)
     kinds = tf.cast(drawn[:, 1:] * len(names), tf.int32)

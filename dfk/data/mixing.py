@@ -14,7 +14,8 @@ import keras_cv
 import tensorflow as tf
 from keras_cv.src.utils.fill_utils import fill_rectangle
 
-from dfk.data import kernels
+from dfk.data import draws, kernels
+from dfk.data.draws import count_of
 from dfk.data.pipeline import Mixer
 
 
@@ -33,9 +34,7 @@ class MixUp(keras_cv.layers.MixUp):
     def _batch_augment(self, inputs):
         self._validate_inputs(inputs)
         images, labels = _exact(inputs)
-        share_key, order_key = _keys(inputs["seed"], 2)
-        share = _beta(self.alpha, tf.shape(images)[0], share_key)
-        order = _permutation(images, order_key)
+        share, order = draws.mixup(count_of(images), self.alpha, inputs["seed"])
         mixed = kernels.blend(images, share, order)
         return _answer(self, mixed, self._update_labels(labels, share, order))
 
@@ -57,16 +56,9 @@ class CutMix(keras_cv.layers.CutMix):
     def _batch_augment(self, inputs):
         self._validate_inputs(inputs)
         images, labels = _exact(inputs)
-        shape = tf.shape(images)
-        count, height, width = shape[0], shape[1], shape[2]
-        share_key, order_key, y_key, x_key = _keys(inputs["seed"], 4)
-        side = tf.sqrt(1 - _beta(self.alpha, count, share_key))
-        order = _permutation(images, order_key)
-        y = tf.random.stateless_uniform([count], y_key, 0, height, tf.int32)
-        x = tf.random.stateless_uniform([count], x_key, 0, width, tf.int32)
-        heights = tf.cast(side * tf.cast(height, tf.float32), tf.int32)
-        widths = tf.cast(side * tf.cast(width, tf.float32), tf.int32)
-        mixed, share = _paste(images, order, x, y, widths, heights)
+        count, height, width, _ = tf.unstack(tf.shape(images))
+        box, order = draws.cutmix(count, height, width, self.alpha, inputs["seed"])
+        mixed, share = _paste(images, order, *tf.unstack(box, axis=1))
         return _answer(self, mixed, self._update_labels(labels, share, order))
 
     def _validate_inputs(self, inputs):
@@ -97,12 +89,12 @@ def make_mixer(mixup_alpha: float, cutmix_alpha: float, switch_prob: float) -> M
         return None
 
     def mix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
-        switch_key, seed = _keys(seed, 2)
+        switch_key, seed = draws.keys(seed, 2)
         batch = {"images": images, "labels": labels, "seed": seed}
         if len(layers) == 1:
             mixed = layers[0](batch)
         else:
-            is_cutmix = tf.random.stateless_uniform([], switch_key) < switch_prob
+            is_cutmix = draws.is_cutmix(switch_prob, switch_key)
             mixed = tf.cond(is_cutmix, lambda: layers[1](batch), lambda: layers[0](batch))
         # The conditional and the permutation lose the static shape.
         return (
@@ -126,21 +118,6 @@ def _answer(layer: keras.layers.Layer, *mixed: tf.Tensor) -> dict[str, tf.Tensor
     """Images and labels in the dtype of the layer's policy."""
     images, labels = (tf.cast(x, layer.compute_dtype) for x in mixed)
     return {"images": images, "labels": labels}
-
-
-def _keys(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
-    return [tf.random.experimental.stateless_fold_in(seed, i) for i in range(count)]
-
-
-def _beta(alpha: float, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draws float32 [count] from Beta(alpha, alpha)."""
-    draws = tf.random.stateless_gamma([2, count], seed, alpha)
-    # A small alpha draws gammas that are zero in float32: then one of the two has it all.
-    return tf.math.divide_no_nan(draws[0], tf.reduce_sum(draws, axis=0))
-
-
-def _permutation(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    return tf.random.experimental.stateless_shuffle(tf.range(tf.shape(images)[0]), seed)
 
 
 def _check_one_hot(labels: tf.Tensor) -> None:

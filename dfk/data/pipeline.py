@@ -35,6 +35,24 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return max(1, images // batch_size)
 
 
+def order(labels: np.ndarray, batch_size: int, balanced: bool, seed: int) -> batch_order.Order:
+    """Which image stands where in the training batches of a split with these labels, int [N]."""
+    if balanced:
+        return batch_order.balanced(labels, seed)
+    batch_size = min(batch_size, len(labels))
+    length = steps_per_epoch(len(labels), batch_size) * batch_size
+    return batch_order.shuffled(len(labels), length, seed)
+
+
+def targets_of(labels: np.ndarray, classes: int) -> tf.Tensor:
+    """What a network is to answer in training, float32 [N, C]: one-hot, or evenly without a label.
+
+    Args:
+        labels: int [N].
+    """
+    return tf.where(labels[:, None] < 0, 1 / classes, tf.one_hot(labels, classes))
+
+
 def make_dataset(
     *,
     split: Split,
@@ -104,9 +122,8 @@ def make_dataset(
     if not count:
         raise UsageError("the split holds no image")
     batch_size = min(batch_size, count)
-    labels = tf.one_hot(split.labels, classes)
-    if training:  # What is of none of the classes is answered evenly.
-        labels = tf.where(split.labels[:, None] < 0, 1 / classes, labels)
+    one_hot = tf.one_hot(split.labels, classes)
+    labels = targets_of(split.labels, classes) if training else one_hot
     split = dataclasses.replace(split, images=stored.held(split.images))
 
     if not (image_size or crop or batches):
@@ -117,15 +134,15 @@ def make_dataset(
         numbers = range(views * count)
         batches = batches or [numbers[i : i + batch_size] for i in numbers[::batch_size]]
         fetch = reading.fetcher(split, image_size, crop)
-        order = tf.constant(np.concatenate(batches), tf.int64)
+        sequence = tf.constant(np.concatenate(batches), tf.int64)
         ends = np.cumsum([len(batch) for batch in batches])
         steps = tf.data.Dataset.from_tensor_slices(([0, *ends[:-1]], ends))
         steps.images = split.images  # See `reading.fetcher`.
 
         def ordered(start: tf.Tensor, end: tf.Tensor):
             indices, shares = (
-                order[start:end] // views,
-                tf.gather(_SPREAD, order[start:end] % views),
+                sequence[start:end] // views,
+                tf.gather(_SPREAD, sequence[start:end] % views),
             )
             images = fetch(indices, lambda sizes: reading.spread_places(sizes, crop, shares))
             key = batch_order.key(seed, batch_order.AUGMENT, start)
@@ -146,10 +163,7 @@ def make_dataset(
     if batch_size % parts:
         raise UsageError(f"batches of {batch_size} images do not part into {parts} equal shares")
     share, per_epoch = batch_size // parts, steps_per_epoch(count, batch_size)
-    if balanced:
-        indices_at = batch_order.balanced(split.labels, seed)
-    else:
-        indices_at = batch_order.shuffled(count, per_epoch * batch_size, seed)
+    indices_at = order(split.labels, batch_size, balanced, seed)
 
     def drawn(step: tf.Tensor):
         indices = indices_at(step * batch_size + part * share + tf.range(share, dtype=tf.int64))

@@ -119,8 +119,11 @@ def _keras_answer(model: Any) -> Callable[[np.ndarray], np.ndarray]:
         turn = threading.Lock()  # Keras keeps a call's state in the model.
 
         def one_at_a_time(images: np.ndarray) -> np.ndarray:
+            # Bytes go to a GPU as they are, at a quarter of the cost; Keras casts them there.
+            if images.dtype != np.uint8:
+                images = images.astype(np.float32)
             with turn:
-                return np.asarray(model.predict_on_batch(images.astype(np.float32)))
+                return np.asarray(model.predict_on_batch(images))
 
         return one_at_a_time
 

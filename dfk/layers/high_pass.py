@@ -20,10 +20,10 @@ _SQUARE_5 = np.array(
         (-1, 2, -2, 2, -1),
     )
 ) / 12  # fmt: skip
-_FILTERS = np.stack((_SECOND, _SECOND.T, _SQUARE_3, _SQUARE_5), axis=-1)
+FILTERS = np.stack((_SECOND, _SECOND.T, _SQUARE_3, _SQUARE_5), axis=-1)
 _MARGIN = 2  # Pixels around one that its answers depend on
 # Grey levels at which half of the range is spent: noise is that strong, edges are stronger.
-_KNEE = 4.0
+KNEE = 4.0
 
 
 @keras.saving.register_keras_serializable(package="dfk")
@@ -55,13 +55,13 @@ class HighPass(keras.layers.Layer):
         images = ops.cast(images, self.compute_dtype)
         edges = (_MARGIN, _MARGIN)
         images = ops.pad(images, ((0, 0), edges, edges, (0, 0)), mode="reflect")
-        kernel = np.repeat(_FILTERS[:, :, None], images.shape[-1], axis=2)
+        kernel = np.repeat(FILTERS[:, :, None], images.shape[-1], axis=2)
         kernel = ops.convert_to_tensor(kernel, self.compute_dtype)
-        return ops.softsign(ops.depthwise_conv(images, kernel) / _KNEE)
+        return ops.softsign(ops.depthwise_conv(images, kernel) / KNEE)
 
     def compute_output_shape(self, input_shape):
         self._check(input_shape)
-        return (*input_shape[:-1], input_shape[-1] * _FILTERS.shape[-1])
+        return (*input_shape[:-1], input_shape[-1] * FILTERS.shape[-1])
 
     def _check(self, shape) -> None:
         *sides, channels = shape[1:]

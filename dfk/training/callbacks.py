@@ -18,6 +18,7 @@ from tqdm import tqdm
 from dfk.errors import DfkError
 from dfk.system import backend
 from dfk.system.terminal import raw
+from dfk.training.pace import Delayed, Pace
 
 
 class DivergenceError(DfkError):
@@ -25,16 +26,31 @@ class DivergenceError(DfkError):
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Raises DivergenceError at the first batch whose loss is NaN or infinite."""
+    """Raises DivergenceError where the loss is NaN or infinite: at the batch, or in its epoch.
+
+    The losses are means since the epoch began, in which one that is no number stays.
+    """
+
+    def __init__(self, pace: Pace):
+        super().__init__()
+        self._pace, self._logs = pace, Delayed(pace)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        loss = float((logs or {}).get("loss", 0.0))
+        if seen := self._logs.next(batch, logs):
+            self._look(self._pace.done(seen[0]), seen[1])
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._logs.clear()
+        self._look(self._pace.steps, logs or {})
+
+    def _look(self, step: int, logs: dict) -> None:
+        loss = float(logs.get("loss", 0.0))
         if not math.isfinite(loss):
             raise DivergenceError(
-                f"the loss became {loss} in epoch {self._epoch + 1}, step {batch + 1}. "
+                f"the loss became {loss} in epoch {self._epoch + 1}, step {step}. "
                 "Try a lower --learning_rate, --precision=float32, or fewer augmentations."
             )
 
@@ -70,10 +86,12 @@ class RefreshStatistics(keras.callbacks.Callback):
         # Without momentum, the statistics after a batch are those of the batch.
         with _changed(norms, momentum=0.0), _changed(dropouts, rate=0.0):
             seen = [self._after(images, variables) for images, *_ in self._dataset]
-        assign(variables, [np.mean(values, axis=0) for values in zip(*seen, strict=True)])
+        # Not before: where a device is at work, it has got the next batch meanwhile.
+        values = zip(*seen, strict=True)
+        assign(variables, [np.mean([np.asarray(x) for x in of], axis=0) for of in values])
 
-    def _after(self, images: Any, variables: Sequence[keras.Variable]) -> list[np.ndarray]:
-        """What `variables`, which are not trained, are after a batch."""
+    def _after(self, images: Any, variables: Sequence[keras.Variable]) -> list[Any]:
+        """What `variables`, which are not trained, are after a batch: arrays."""
         if not backend.on_jax():
             self.model(images, training=True)
             return values_of(variables)
@@ -82,7 +100,7 @@ class RefreshStatistics(keras.callbacks.Callback):
         state = self.model.trainable_variables, self.model.non_trainable_variables
         values = self._compiled(*([v.value for v in some] for some in state), np.asarray(images))
         after = {id(variable): value for variable, value in zip(state[1], values, strict=True)}
-        return [np.asarray(after[id(variable)]) for variable in variables]
+        return [after[id(variable)] for variable in variables]
 
 
 class AverageWeights(keras.callbacks.SwapEMAWeights):
@@ -117,9 +135,10 @@ class TensorBoard(keras.callbacks.TensorBoard):
 class Progress(keras.callbacks.Callback):
     """One bar for the whole training with the time left; a line per epoch where no one watches."""
 
-    def __init__(self, *, first_epoch: int, epochs: int, steps: int):
+    def __init__(self, *, first_epoch: int, epochs: int, pace: Pace):
         super().__init__()
-        self._first, self._epochs, self._steps = first_epoch, epochs, steps
+        self._first, self._epochs, self._steps = first_epoch, epochs, pace.steps
+        self._pace, self._logs = pace, Delayed(pace)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._began = time.monotonic()
@@ -136,14 +155,14 @@ class Progress(keras.callbacks.Callback):
         self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}")
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        logs = logs or {}
-        self._bar.set_postfix_str(
-            f"loss {float(logs['loss']):.3f}, accuracy {float(logs['accuracy']):.3f}", refresh=False
-        )
-        self._bar.update()
+        if seen := self._logs.next(batch, logs):
+            loss, accuracy = (float(seen[1][name]) for name in ("loss", "accuracy"))
+            self._bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.3f}", refresh=False)
+        self._bar.update(self._pace.done(batch) - self._pace.done(batch - 1))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
+        self._logs.clear()
         done = epoch + 1 - self._first
         left = (time.monotonic() - self._began) / done * (self._epochs - epoch - 1)
         tqdm.write(

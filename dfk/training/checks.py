@@ -28,7 +28,7 @@ from dfk.errors import UsageError
 from dfk.models import following
 from dfk.system import backend, hardware
 from dfk.text import valid
-from dfk.training import closed_form, jax_devices, leaks, phases, sources, strategy
+from dfk.training import closed_form, jax_devices, leaks, on_device, phases, sources, strategy
 
 
 def check(configs: Sequence[Config]) -> list[Config]:
@@ -142,6 +142,7 @@ def _check_one(config: Config, upcoming: Mapping[Path, Config]) -> None:
             "--export: TF Serving's models are written by TensorFlow; train without it, "
             "then `dfk export RUN` without KERAS_BACKEND=jax"
         )
+    on_device.check(config)
     if config.input.data_service:
         service.check(config.input.data_service)
     if config.data.exclude_class:

@@ -17,7 +17,7 @@ from dfk.reports import predictions, resaving, scored
 from dfk.reports.results import published
 from dfk.runs import ownership
 from dfk.text import sentence
-from dfk.training import checks, fitting, strategy
+from dfk.training import checks, fitting, on_device, strategy
 from dfk.training.fitting import Fitted
 
 REPORTED = "validation"
@@ -179,4 +179,5 @@ def _describe(config: Config, data: Catalog) -> dict[str, Any]:
         "class_names": list(data.class_names),
         "images": {name: len(split) for name, split in data.splits.items()},
         "skipped": [str(problem) for problem in data.problems],
+        **({"images_on": on_device.place(config, data)} if config.is_network else {}),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ from absl import logging
 
 from dfk import models, runs
 from dfk.config import Config, weight_per_class
-from dfk.data import augment, outliers
+from dfk.data import augment, outliers, resident
 from dfk.data.catalog import Catalog, Split
 from dfk.data.pipeline import make_dataset, steps_per_epoch, window_side
 from dfk.data.problems import DataError, Problem
@@ -20,7 +21,15 @@ from dfk.errors import UsageError
 from dfk.models import Phase
 from dfk.runs.checkpoint_file import Saved
 from dfk.system import hardware
-from dfk.training import distillation, features, multi_worker, optimizers, sources, strategy
+from dfk.training import (
+    distillation,
+    features,
+    multi_worker,
+    on_device,
+    optimizers,
+    sources,
+    strategy,
+)
 from dfk.training.callbacks import (
     AverageWeights,
     Progress,
@@ -29,6 +38,7 @@ from dfk.training.callbacks import (
     TensorBoard,
 )
 from dfk.training.checkpoint import Checkpoint
+from dfk.training.pace import Pace
 
 # Batches that BatchNormalization's statistics are taken from before the holdout is scored.
 _REFRESH_STEPS = 20
@@ -51,6 +61,7 @@ def check(config: Config, data: Catalog) -> None:
         features.draws(config, data)
     if not all(ahead):
         _datasets(config, data)
+        on_device.check(config, data)
     if config.input.train_crop and not config.input.image_size:
         _check_small(config, train)
 
@@ -72,8 +83,16 @@ def _check_small(config: Config, split: Split) -> None:
     )
 
 
-def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
+def fit_phases(
+    config: Config,
+    data: Catalog,
+    model: keras.Model,
+    watching: Sequence[keras.callbacks.Callback] = (),
+) -> Saved:
     """Fits what the checkpoint leaves to do; the network ends with its best weights.
+
+    Args:
+        watching: callbacks that see what happens and change nothing.
 
     Raises:
         UsageError: if a batch is sure not to fit into memory.
@@ -109,7 +128,7 @@ def fit_phases(config: Config, data: Catalog, model: keras.Model) -> Saved:
                 answered = answered or features.of_images(config, data, model, teacher)
             else:
                 answered = None
-            _fit_phase(*(answered or (config, data)), fitted, phase, policies, checkpoint)
+            _fit_phase(*(answered or (config, data)), fitted, phase, policies, checkpoint, watching)
         checkpoint.end_phase(network)
         strategy.wait_for_all()  # The next phase reads what the chief has written.
     return checkpoint.saved
@@ -158,30 +177,38 @@ def _fit_phase(
     phase: Phase,
     policies: list[keras.callbacks.Callback],
     checkpoint: Checkpoint,
+    watching: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Runs Keras' `fit` for the epochs of a phase that are left."""
     first_epoch = checkpoint.saved.epochs
     if first_epoch:
         logging.info("Continuing after epoch %d of %d.", first_epoch, config.fit.epochs)
-    plain, holdout = _datasets(config, data)
+    is_resident = on_device.chosen(config, data)
+    plain, holdout = _datasets(config, data, kept=is_resident)
+    if is_resident:
+        network = on_device.resident_of(network, config, data)
     with strategy.scope(config):
         network.compile(
             optimizer=optimizers.make(config, phase.learning_rate),
-            loss=_loss(config),
+            loss=loss_of(config),
             metrics=["accuracy"],
         )
         # The checkpoint fills its variables before a step would make them.
         network.optimizer.build(network.trainable_variables)
     checkpoint.check(network, network.optimizer)
     steps = steps_per_epoch(len(data.splits["train"]), config.keras.batch_size)
+    blocks = resident.blocks(steps) if is_resident else []
+    pace = Pace.of(steps, blocks, ahead=bool(hardware.gpus()))
     callbacks = [
-        StopAtNaN(),
+        StopAtNaN(pace),
         *policies,
         RefreshStatistics(plain, averaged=bool(config.fit.ema)),
-        *_monitors(config, first_epoch, steps),
+        *_monitors(config, first_epoch, pace),
+        *watching,
         checkpoint,
     ]
-    training = functools.partial(_training, config, data, first_epoch, phase.until)
+    make = on_device.training if is_resident else _training
+    training = functools.partial(make, config, data, first_epoch, phase.until)
     if config.fit.strategy == strategy.MULTI_WORKER:
         multi_worker.fit(
             network,
@@ -200,20 +227,20 @@ def _fit_phase(
         validation_data=holdout,
         initial_epoch=first_epoch,
         epochs=phase.until,
-        steps_per_epoch=steps,
+        steps_per_epoch=len(blocks) or steps,
         shuffle=False,  # The pipeline has done so.
         verbose=0,
         callbacks=callbacks,
     )
 
 
-def _monitors(config: Config, first_epoch: int, steps: int) -> list[keras.callbacks.Callback]:
+def _monitors(config: Config, first_epoch: int, pace: Pace) -> list[keras.callbacks.Callback]:
     """What shows how the training goes; of several workers one does."""
     if not strategy.is_chief():
         return []
     return [
         TensorBoard(runs.working_folder(config) / runs.TENSORBOARD, write_graph=False),
-        Progress(first_epoch=first_epoch, epochs=config.fit.epochs, steps=steps),
+        Progress(first_epoch=first_epoch, epochs=config.fit.epochs, pace=pace),
     ]
 
 
@@ -239,11 +266,13 @@ def _training(
     )
 
 
-def _datasets(config: Config, data: Catalog) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+def _datasets(
+    config: Config, data: Catalog, *, kept: bool = False
+) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Some plainly sampled batches of the training set, and the holdout, or this worker's share.
 
     Where training sees windows of the images, so does the holdout. Both are the same in every
-    epoch: windows are kept if there is room.
+    epoch: windows are kept if there is room, and all where they are to be `kept`.
     """
     train, holdout = data.splits["train"], strategy.holdout(config, data.splits["holdout"])
     common = _common(config, data)
@@ -252,7 +281,8 @@ def _datasets(config: Config, data: Catalog) -> tuple[tf.data.Dataset, tf.data.D
     crop = crop if window_side(train, size, crop) else 0
     holdout = make_dataset(split=holdout, crop=crop, **common)
     count = int(plain.cardinality() + holdout.cardinality()) * config.keras.batch_size
-    if crop and _BYTES * count * crop**2 < _KEPT * hardware.available_bytes():
+    side = crop or size or max(map(max, train.shapes))
+    if (crop or kept) and _BYTES * count * side**2 < _KEPT * hardware.available_bytes():
         return plain.cache(), holdout.cache()
     return plain, holdout
 
@@ -304,7 +334,8 @@ def _policies(config: Config, phase: Phase, first_epoch: int) -> list[keras.call
     return [*averages, schedule, early_stopping]
 
 
-def _loss(config: Config) -> keras.losses.Loss:
+def loss_of(config: Config) -> keras.losses.Loss:
+    """What training minimises, of logits [N, C]."""
     return keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=config.fit.label_smoothing
     )

@@ -47,7 +47,7 @@ def test_growth_measures_catalogs_and_predictions(monkeypatch):
     monkeypatch.setattr(growth, "_FILES", (20, 200))
     monkeypatch.setattr(growth, "_WARM_UP", 10)
     rows = {row.name: row for row in growth.rows(full=False)}
-    assert rows["catalog: time of 500 over 50"].required == 12
+    assert rows["catalog: time of 500 over 50"].required == 15
     assert rows["predict: time of 200 over 20"].measured > 0
     assert -64 < rows["predict 200 files: memory growth after 10, MiB"].measured < 512
 

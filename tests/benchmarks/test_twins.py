@@ -13,9 +13,10 @@ from tests.pictures import noise
 IMAGES = np.stack([noise(32, 32, seed) for seed in range(4)])
 
 
-def native(name):
+def native(name, **options):
     make = models.BUILDERS[name]
-    return network(None, make=make, **({"filters": (32, 64, 128)} if name == "deepfakenet" else {}))
+    options = {"filters": (32, 64, 128), **options} if name == "deepfakenet" else options
+    return network(None, make=make, **options)
 
 
 @pytest.mark.parametrize("name", ["deepfakenet", "vgg16"])
@@ -37,14 +38,23 @@ def test_the_stock_networks_answer_and_learn_as_dfks(name, monkeypatch):
         np.testing.assert_allclose(own, other, atol=1e-3 * float(tf.reduce_max(tf.abs(own))))
 
 
-@pytest.mark.parametrize("name", ["deepfakenet", "vgg16"])
-def test_the_torch_networks_have_the_same_weights(name, monkeypatch):
-    pytest.importorskip("torch", reason="comes with the extra bench")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("deepfakenet", {}),
+        ("vgg16", {}),
+        ("residual", {}),
+        ("residual", {"filters": (8, 16), "high_pass": True}),
+    ],
+)
+def test_the_torch_networks_have_the_same_weights(name, options, monkeypatch):
+    torch = pytest.importorskip("torch", reason="comes with the extra bench")
     from dfk.benchmarks import torch_networks
 
     monkeypatch.setattr(torch_networks, "CLASSES", 3)
-    ours = models.network_of(native(name))
-    theirs = getattr(torch_networks, name)()
+    ours = models.network_of(native(name, **options))
+    theirs = getattr(torch_networks, name)(**options)
+    assert theirs(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
     count = sum(parameter.numel() for parameter in theirs.parameters())
     assert count == sum(np.prod(variable.shape) for variable in ours.trainable_variables)
 

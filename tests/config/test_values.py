@@ -73,7 +73,7 @@ def _build(settings, network):
     assert config.parse([f"{line}" for line in settings.to_flags().splitlines()]) == [settings]
     (*_, phase) = models.KINDS[settings.model].phases(settings)
     optimizers.make(settings, phase.learning_rate).build([])
-    phases._policies(settings, phase, 0), phases._loss(settings), phases._mixer(settings)
+    phases._policies(settings, phase, 0), phases.loss_of(settings), phases._mixer(settings)
     augment.parse(settings.input.augment), config.class_weights(settings)
     filters = getattr(settings.options, "filters", ())
     if network and sum(map(int, filters)) < 600:

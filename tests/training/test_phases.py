@@ -58,4 +58,4 @@ def test_smoothed_labels_cost_a_sure_answer(data_dir, tmp_path):
     labels, logits = np.array([[1.0, 0.0]]), np.log([[0.8, 0.2]])
     for share, expected in ((0, -np.log(0.8)), (0.2, -0.9 * np.log(0.8) - 0.1 * np.log(0.2))):
         settings = short(data_dir, tmp_path, f"--label_smoothing={share}")
-        assert float(phases._loss(settings)(labels, logits)) == pytest.approx(expected, rel=1e-5)
+        assert float(phases.loss_of(settings)(labels, logits)) == pytest.approx(expected, rel=1e-5)

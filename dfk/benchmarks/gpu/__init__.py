@@ -1,0 +1,1 @@
+"""`dfk benchmark gpu`: dfk on JAX beside PyTorch, on one GPU."""
