@@ -18,6 +18,7 @@ from dfk.text import printable
 # Each is a module of `dfk.commands`, imported only when it is called.
 COMMANDS = {
     "train": "train, evaluate and report an experiment, or a suite of them",
+    "recipes": "list what dfk knows how to train, with minutes and scores",
     "add": "give a model one more class, from 20 to 100 images of it",
     "predict": "tell which generator made each of some images",
     "evaluate": "score a model on a labelled set",

@@ -103,6 +103,7 @@ ELSEWHERE = {
     "commands/info": "inference/test_description",
     "commands/parser": "commands/test_predict",
     "commands/prepare": "data/test_preparation",
+    "commands/recipes": "config/test_recipes",
     "commands/summary": "commands/test_predict",
     "commands/train": "test_cli",
     "config/augmentation": "data/test_augment",

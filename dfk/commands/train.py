@@ -2,6 +2,7 @@
 
 Examples:
     dfk train --data_dir=demo --image_size=64 --epochs=2
+    dfk train --recipe=residual_wide --data_dir=data/mine
     dfk train --flagfile=my.flags --data_dir=data/mine --resume
 """
 
@@ -13,11 +14,15 @@ from typing import Any
 from dfk import config
 from dfk.text import printable
 
+_FLAGS = """\
+Flags (the later one wins). More of them are read from --flagfile=FILE, one a line, or from
+--recipe=NAME, a flag file of dfk's own; dfk recipes lists these."""
+
 
 def main(arguments: list[str], doc: str | None = __doc__) -> int:
     """Trains what the flags say and prints the table of all experiments; returns the exit code."""
     if any(argument in ("-h", "-help", "--help", "--helpfull") for argument in arguments):
-        print(f"{doc}\nFlags (also in files, --flagfile=FILE; the later one wins):")
+        print(f"{doc}\n{_FLAGS}")
         print(config.flags_help())
         return 0
     experiments = config.parse(arguments, _follow)
