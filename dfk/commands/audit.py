@@ -19,7 +19,7 @@ import functools
 import json
 from pathlib import Path
 
-from dfk.commands.parser import Parser
+from dfk.commands.parser import Parser, data_set
 from dfk.runs import ownership
 from dfk.system.messages import keep_stderr, prepare_logging
 from dfk.text import printable
@@ -30,11 +30,13 @@ _SHOWN = 10
 def main(arguments: list[str]) -> int:
     """Audits a folder; returns 1 if files of it cannot be read, else 0."""
     parser = Parser("audit", __doc__)
-    parser.add_argument("data_dir", metavar="DIR", help="a data set in either layout, or `demo`")
+    parser.add_argument(
+        "data_dir", metavar="DIR", type=data_set, help="a data set in either layout, or `demo`"
+    )
     parser.add_argument(
         "--group_by", default="", metavar="REGEX|COLUMN", help="what images share: see `dfk train`"
     )
-    parser.add_argument("--format", choices=["table", "json"], default="table")
+    parser.add_format("table", "json")
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR", help="write audit.json and audit.html there"
     )

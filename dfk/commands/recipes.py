@@ -1,12 +1,12 @@
-"""Lists the recipes that come with dfk: what `dfk train --recipe=NAME` trains.
+"""Lists the recipes that come with dfk: `dfk train --recipe=NAME` trains one.
 
 Minutes and score are what was measured once on the hardware that stands beside them; the score is
 the accuracy on the 1,250 validation images of UniBuc, where nothing else is said.
 table is for people, csv and json for programs.
 
 Examples:
-  dfk recipes
-  dfk train --recipe=residual_wide --data_dir=data/mine
+  dfk recipes --format=table
+  dfk recipes --format=json
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NARROWEST = 30
 def main(arguments: list[str]) -> int:
     """Prints what recipes there are; returns 0."""
     parser = Parser("recipes", __doc__)
-    parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
+    parser.add_format("table", "csv", "json")
     options = parser.parse_args(arguments)
     known = recipes()
     if options.format == "json":

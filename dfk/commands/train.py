@@ -8,10 +8,13 @@ Examples:
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from typing import Any
 
 from dfk import config
+from dfk.commands.parser import data_set
+from dfk.errors import UsageError
 from dfk.text import printable
 
 _FLAGS = """\
@@ -26,11 +29,20 @@ def main(arguments: list[str], doc: str | None = __doc__) -> int:
         print(config.flags_help())
         return 0
     experiments = config.parse(arguments, _follow)
+    for settings in experiments:  # Before TensorFlow is imported
+        _check_folder(settings.data.data_dir)
     from dfk.system.messages import prepare_logging  # absl: --help does without
 
     prepare_logging()
     _train(experiments)
     return 0
+
+
+def _check_folder(data_dir: str) -> None:
+    try:
+        data_set(data_dir)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"--data_dir={error}") from None
 
 
 def _follow(*about: Any) -> Mapping[str, Any]:
