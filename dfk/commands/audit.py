@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> int:
 
     from dfk.data.audit import audit
     from dfk.data.embedded import data_folder
+    from dfk.reports import audit_page
     from dfk.system.progress import Bar
 
     if options.output_dir:
@@ -54,19 +55,9 @@ def main(arguments: list[str]) -> int:
     bar = functools.partial(Bar, desc="audit", unit=" images")
     findings = audit(folder, group_by=options.group_by, progress=bar)
     if options.output_dir:
-        _write(options.output_dir, findings)
+        audit_page.write(options.output_dir, findings)
     print(json.dumps(findings, indent=2) if options.format == "json" else _text(findings))
     return 1 if findings["unreadable"] or findings["problems"] else 0
-
-
-def _write(folder: Path, findings: dict) -> None:
-    from dfk.data.claims import CAUTION
-    from dfk.reports.html import render
-    from dfk.system.files import write_atomic, write_json
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "audit.json", findings)
-    write_atomic(folder / "audit.html", render("audit.html.j2", caution=CAUTION, **findings))
 
 
 def _text(findings: dict) -> str:

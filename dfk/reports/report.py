@@ -1,7 +1,5 @@
 """A run's `report.html`: one file with everything in it, readable anywhere, fetching nothing."""
 
-import base64
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,19 +7,18 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from PIL import Image
 
 from dfk.evaluation import conformal
 from dfk.reports import confidence_plots, plots, resaving, robustness_plots
 from dfk.reports.html import DASH, is_figure, render
 from dfk.reports.mistakes import Mistake
+from dfk.reports.thumbnails import thumbnail
 from dfk.system.files import write_atomic
 from dfk.text import sentence
 
 MAX_MISTAKES = 24
 MAX_CONFUSIONS = 6
 WIDE = 8  # more classes than this take the page's whole width
-THUMBNAIL = 200  # CSS pixels: no larger than this
 TRAIN = "python run_experiments.py --flagfile={}/config.flags --output_dir=again"
 
 
@@ -116,23 +113,9 @@ def _confusions(matrix: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]
 
 
 def _thumbnails(mistake: Mistake) -> tuple[str, str | None, int, int]:
-    """What `_thumbnail` gives for the image, its overlay's data URI in second place."""
-    uri, *size = _thumbnail(mistake.image)
-    return uri, None if mistake.overlay is None else _thumbnail(mistake.overlay)[0], *size
-
-
-def _thumbnail(image: np.ndarray) -> tuple[str, int, int]:
-    """`image` as a data URI, and the width and height to show it at.
-
-    A small image is enlarged by a whole factor, so that every pixel stays a square.
-    """
-    picture = Image.fromarray(image)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png", optimize=True)
-    factor = max(1, THUMBNAIL // max(picture.size))
-    uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return uri, picture.width * factor, picture.height * factor
+    """What `thumbnail` gives for the image, its overlay's data URI in second place."""
+    uri, *size = thumbnail(mistake.image)
+    return uri, None if mistake.overlay is None else thumbnail(mistake.overlay).uri, *size
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from dfk import cli
+from dfk.commands import predict
 from dfk.commands.parser import Parser
 
 GONE = [
@@ -75,3 +76,24 @@ def test_the_help_shows_defaults(capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert "images a call, if alike (default: 32)" in out
     assert "default: False" not in out and "default: None" not in out and "default: 0.0" not in out
+
+
+@pytest.mark.parametrize(
+    ("output", "given", "message"),
+    [
+        ("a.json", "--format=csv", "--output=a.json and --format=csv contradict"),
+        ("a.csv", "--format=json", "--output=a.csv and --format=json contradict"),
+        ("a.parquet", "--batch_size=1", "Parquet goes with --engine=ray"),
+        ("a.csv", "--output_dir=b", "not allowed with"),
+    ],
+)
+def test_the_suffix_of_a_file_is_its_format(output, given, message, capsys):
+    assert cli.main(["predict", "unibuc", "x.png", f"--output={output}", given]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "form"), [("a.JSON", "json"), ("a.jsonl", "json"), ("a", "csv")]
+)
+def test_without_a_format_the_suffix_decides(output, form):
+    assert predict._parse(["unibuc", "x.png", f"--output={output}"]).format == form
