@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": "open a page to try a model on images",
     "audit": "tell what in a data set will fool a classifier",
     "prepare": "write a data set anew, all files saved alike",
+    "results": "show all runs of a folder, and write the page over them",
     "compare": "test whether two models differ, and on which images",
     "info": "tell what a model is and where it comes from",
     "export": "write a model as a SavedModel for TensorFlow Serving",

@@ -59,25 +59,25 @@ def _train(experiments: list[config.Config]) -> None:
     from absl import logging
 
     from dfk import runs, training
-    from dfk.reports import resaving
-    from dfk.reports.results import write_results
+    from dfk.reports import resaving, results
     from dfk.training import strategy
 
     experiments = training.check(experiments)
-    results = []
+    measured = []
     for number, settings in enumerate(experiments, start=1):
         if len(experiments) > 1:
             logging.info("%d of %d: %s", number, len(experiments), settings.run.experiment)
-        results.append(training.run_checked(settings))
+        measured.append(training.run_checked(settings))
         if strategy.is_chief():
             output_dir = settings.run_dir.parent
-            table = write_results(output_dir)
+            there = results.write_results(output_dir)
     strategy.wait_for_all()  # A worker that ended first would look lost.
     if not strategy.is_chief():
         return
-    print(table)
+    print(results.summary(there))
     print(printable(f"table   {output_dir / 'results.md'}"))
-    for settings, result in zip(experiments, results, strict=True):
+    print(printable(f"page    {output_dir / 'index.html'}"))
+    for settings, result in zip(experiments, measured, strict=True):
         print(printable(f"report  {settings.run_dir / runs.REPORT}"))
         for line in resaving.lines(result.get("resaved") or ()):
             print(printable(f"        {line}"))
