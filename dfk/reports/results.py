@@ -71,7 +71,9 @@ def summary(there: Standing, against: str = "") -> str:
         notes += [] if against or not task.verdict else [task.verdict]
         cells = [[printable(cell) for cell in row] for row in rows]
         blocks.append(_aligned(cells) + "\n".join(textwrap.fill(x, 80) for x in notes))
-    blocks += [f"Left out: {'; '.join(dict.fromkeys(there.left_out))}"] if there.left_out else []
+    if there.left_out:
+        blocks.append(f"Left out: {printable('; '.join(dict.fromkeys(there.left_out)))}")
+    blocks += [] if against else [part.rstrip() for part in _parts(there)]
     return "\n\n".join(blocks)
 
 
@@ -109,14 +111,18 @@ def _tables(there: Standing) -> str:
     if there.left_out:
         reasons = "; ".join(dict.fromkeys(there.left_out))
         table += f"\nLeft out: {printable(reasons)}\n"
-    over_seeds = _over_seeds(there.measured)
-    if over_seeds:
-        table += f"\n## Over seeds\n\n{_markdown(_rows(over_seeds))}"
-    if unknown := open_set_table.table(
-        [m for m in there.measured if m.get("open_set") and m.get("model")]
-    ):
-        table += f"\n## Unknown generators\n\n{_markdown(unknown)}"
-    return table
+    return table + "".join(f"\n{part}" for part in _parts(there))
+
+
+def _parts(there: Standing) -> list[str]:
+    """What is said of experiments of several seeds, and of runs that left a class out."""
+    parts = []
+    if over_seeds := _over_seeds(there.measured):
+        parts.append(f"## Over seeds\n\n{_markdown(_rows(over_seeds))}")
+    left_out = [m for m in there.measured if m.get("open_set") and m.get("model")]
+    if unknown := open_set_table.table(left_out):
+        parts.append(f"## Unknown generators\n\n{_markdown(unknown)}")
+    return parts
 
 
 def published(experiment: str, data: Catalog) -> float | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dfk.data.catalog import Catalog, Split
-from dfk.reports import results
+from dfk.reports import results, standing
 
 METRICS = {
     "experiment": "deepfakenet",
@@ -108,6 +108,7 @@ def test_seeds_are_summed_up_by_mean_and_deviation(output_dir):
         (folder / "metrics.json").write_text(json.dumps(metrics))
         (folder / "predictions.csv").write_text("image_id,label,predicted\na,0,0\n")
     _, over_seeds = _table(output_dir).split("## Over seeds")
+    assert over_seeds.strip() in results.summary(standing.read(output_dir))
     row = [cell.strip() for cell in over_seeds.strip().splitlines()[-1].strip("|").split("|")]
     assert row == ["cnn", "0, 1, 2", "80.00%", "10.00 points", "70.00%", "90.00%"]
 
