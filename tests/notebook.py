@@ -34,7 +34,8 @@ len(images), rows[0]""",
         """## A model that comes with dfk
 
 `unibuc` knows five generators of a competition, and names one of them for every image. What is
-unlike all that it was trained on it doubts; `doubt` says why. These images are none of its generators', and of another size.""",
+unlike all that it was trained on it doubts; `doubt` says why. These images are none of its
+generators', and of another size.""",
     ),
     (
         CODE,
