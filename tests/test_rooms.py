@@ -158,6 +158,7 @@ ELSEWHERE = {
     "reports/html": "reports/test_report",
     "reports/labelled": "commands/test_evaluate",
     "reports/predictions": "reports/test_comparison",
+    "reports/class_plots": "reports/test_samples",
     "reports/standing": "reports/test_runs_page",
     "reports/robustness_plots": "reports/test_robustness",
     "reports/thumbnails": "reports/test_report",

@@ -7,7 +7,7 @@ are CSS variables of the page: one drawing serves the light theme, the dark one 
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import numpy as np
 from matplotlib import style
@@ -86,10 +86,15 @@ def laid_over(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[st
     }
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
-    """SVG of a confusion matrix, int [C, C] with the truth in rows, for `names` [C]."""
+def confusion(
+    matrix: np.ndarray, names: Sequence[str], linked: Container[tuple[int, int]] = ()
+) -> str:
+    """SVG of a confusion matrix, int [C, C] with the truth in rows, for `names` [C].
+
+    The `linked` cells, (row, column), lead to where the page has `confusion-cell-ROW-COLUMN`.
+    """
     side = float(np.clip(0.62 * len(names), 1.6, 9.0))
-    return draw_svg("confusion", (side, side), lambda axes: _confusion(axes, matrix, names))
+    return draw_svg("confusion", (side, side), lambda axes: _confusion(axes, matrix, names, linked))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> str:
@@ -157,7 +162,9 @@ def _overlay(axes: Axes, histories: Mapping[str, Sequence[Mapping[str, float]]],
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 
-def _confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None:
+def _confusion(
+    axes: Axes, matrix: np.ndarray, names: Sequence[str], linked: Container[tuple[int, int]]
+) -> None:
     _class_axes(axes, [shortened(name) for name in names])
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cells = np.argwhere(matrix > 0)
@@ -167,6 +174,9 @@ def _confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None:
     axes.add_collection(PatchCollection(squares, facecolors=colours, edgecolors="none"))
     for i, j in cells:
         _cell(axes, i, j, matrix[i, j], shares[i, j], small=len(names) > MANY)
+        if (int(i), int(j)) in linked:
+            for text in axes.texts[-1 if len(names) > MANY else -2 :]:
+                text.set_url(f"#cell-{i}-{j}")
 
 
 def _cell(axes: Axes, row: int, column: int, count: int, share: float, small: bool) -> None:

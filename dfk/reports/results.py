@@ -67,7 +67,8 @@ def summary(there: Standing, against: str = "") -> str:
     blocks = []
     for task in _tasks(there, against):
         rows = [_COLUMNS, *(_short(task, row, against or task.best) for row in task.rows)]
-        notes = [f"{task.title}. p: McNemar's, by Holm, against {against or task.best}."]
+        told = f". p: McNemar's, by Holm, against {against or task.best}."
+        notes = [task.title + (told if len(rows) > 2 else "")]
         notes += [] if against or not task.verdict else [task.verdict]
         cells = [[printable(cell) for cell in row] for row in rows]
         blocks.append(_aligned(cells) + "\n".join(textwrap.fill(x, 80) for x in notes))
@@ -93,7 +94,7 @@ def _tasks(there: Standing, against: str) -> list[Task]:
 def _short(task: Task, row: Metrics, against: str) -> tuple[str, ...]:
     low, high = row["accuracy_ci95"]
     name = row["experiment"]
-    marked = "best" if name == task.best and name == against else ""
+    marked = "best" if name == task.best == against and len(task.rows) > 1 else ""
     return (
         shortened(name, _LONGEST_NAME),
         f"{row['accuracy']:.2%}",
