@@ -18,6 +18,7 @@ from dfk.text import printable
 # Each is a module of `dfk.commands`, imported only when it is called.
 COMMANDS = {
     "train": "train, evaluate and report an experiment, or a suite of them",
+    "recipes": "list what dfk knows how to train, with minutes and scores",
     "add": "give a model one more class, from 20 to 100 images of it",
     "predict": "tell which generator made each of some images",
     "evaluate": "score a model on a labelled set",
@@ -25,6 +26,7 @@ COMMANDS = {
     "demo": "open a page to try a model on images",
     "audit": "tell what in a data set will fool a classifier",
     "prepare": "write a data set anew, all files saved alike",
+    "results": "show all runs of a folder, and write the page over them",
     "compare": "test whether two models differ, and on which images",
     "info": "tell what a model is and where it comes from",
     "export": "write a model as a SavedModel for TensorFlow Serving",

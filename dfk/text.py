@@ -23,6 +23,14 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def shortened(name: str, longest: int = 16) -> str:
+    """A name of at most `longest` characters, without its middle where it has more."""
+    # A line break would move the labels below it, and matplotlib refuses lone surrogates.
+    name = " ".join(name.encode(errors="replace").decode().split())
+    half = longest // 2  # names of generators, and of runs, differ at their ends
+    return name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}"
+
+
 def printable(text: str) -> str:
     """Text as one line that moves no cursor, hides nothing and turns nothing round.
 

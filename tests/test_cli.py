@@ -36,7 +36,7 @@ def test_a_run_prints_the_table_on_stdout_and_progress_on_stderr(data_dir, tmp_p
         (["x"], 2, "no command 'x'; dfk --help lists them"),
         (["train"], 2, "--data_dir is missing"),
         (["train", "--data_dir=x", "--epochs=none"], 2, "epochs"),
-        (["train", "--data_dir=no/such/folder"], 1, "no/such/folder: no such folder"),
+        (["train", "--data_dir=no/such/folder"], 2, "no/such/folder: no such folder"),
     ],
 )
 def test_a_mistake_is_one_message_and_an_exit_code(arguments, code, message, capfd):

@@ -27,7 +27,7 @@ import os
 from pathlib import Path
 
 from dfk.commands import train
-from dfk.commands.parser import Parser
+from dfk.commands.parser import Parser, folder, model
 from dfk.config.values import split, write
 from dfk.errors import UsageError
 from dfk.system.messages import prepare_logging
@@ -42,30 +42,32 @@ _KEPT = (
 def main(arguments: list[str]) -> int:
     """Trains what RUN, NAME and DIR say and prints the table of all experiments; returns 0."""
     parser = Parser("add", __doc__)
-    parser.add_argument("run", metavar="RUN", help="the model: a run, a .keras file, or unibuc")
+    parser.add_argument(
+        "run", metavar="RUN", type=model, help="the model: a run, a .keras file, or unibuc"
+    )
     parser.add_argument("name", metavar="NAME", help="of the new class")
-    parser.add_argument("folder", metavar="DIR", help="the folder with its images")
+    parser.add_argument("folder", metavar="DIR", type=folder, help="the folder with its images")
     options, flags = parser.parse_known_args(arguments)
     return train.main(_flags(options.run, options.name, options.folder, flags))
 
 
-def _flags(run: str, name: str, folder: str, given: list[str]) -> list[str]:
+def _flags(run: str, name: str, images: str, given: list[str]) -> list[str]:
     """The flags of the training; those that are given win."""
     if ":" in name:
         raise UsageError(f"{name}: a class that is added may have no colon in its name")
     prepare_logging()
     from dfk import runs
-    from dfk.models import locate
+    from dfk.runs import locate
 
     run = run if "/" in run or locate.is_shipped(run) else os.path.join(".", run)
-    model = locate.find_keras(run, "classes are added to Keras models")
-    before = _recorded(model.with_name(runs.FLAGS))
+    file = locate.find_keras(run, "classes are added to Keras models")
+    before = _recorded(file.with_name(runs.FLAGS))
     if "data_dir" not in before and not any(x.lstrip("-").startswith("data_dir") for x in given):
         raise UsageError(
             f"{run} does not say what images it was trained on: name a folder with images of all "
             f"its classes by --data_dir (`dfk info {run}` lists them)"
         )
-    classes = [f"{name}:{folder}"]
+    classes = [f"{name}:{images}"]
     if before.get("model") == "added":  # Both classes are added to what that one was added to.
         run, classes = before["base"], [*split(before["new_class"]), *classes]
     return [

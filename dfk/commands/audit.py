@@ -19,7 +19,7 @@ import functools
 import json
 from pathlib import Path
 
-from dfk.commands.parser import Parser
+from dfk.commands.parser import Parser, data_set
 from dfk.runs import ownership
 from dfk.system.messages import keep_stderr, prepare_logging
 from dfk.text import printable
@@ -30,11 +30,13 @@ _SHOWN = 10
 def main(arguments: list[str]) -> int:
     """Audits a folder; returns 1 if files of it cannot be read, else 0."""
     parser = Parser("audit", __doc__)
-    parser.add_argument("data_dir", metavar="DIR", help="a data set in either layout, or `demo`")
+    parser.add_argument(
+        "data_dir", metavar="DIR", type=data_set, help="a data set in either layout, or `demo`"
+    )
     parser.add_argument(
         "--group_by", default="", metavar="REGEX|COLUMN", help="what images share: see `dfk train`"
     )
-    parser.add_argument("--format", choices=["table", "json"], default="table")
+    parser.add_format("table", "json")
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR", help="write audit.json and audit.html there"
     )
@@ -44,6 +46,7 @@ def main(arguments: list[str]) -> int:
 
     from dfk.data.audit import audit
     from dfk.data.embedded import data_folder
+    from dfk.reports import audit_page
     from dfk.system.progress import Bar
 
     if options.output_dir:
@@ -52,19 +55,9 @@ def main(arguments: list[str]) -> int:
     bar = functools.partial(Bar, desc="audit", unit=" images")
     findings = audit(folder, group_by=options.group_by, progress=bar)
     if options.output_dir:
-        _write(options.output_dir, findings)
+        audit_page.write(options.output_dir, findings)
     print(json.dumps(findings, indent=2) if options.format == "json" else _text(findings))
     return 1 if findings["unreadable"] or findings["problems"] else 0
-
-
-def _write(folder: Path, findings: dict) -> None:
-    from dfk.data.claims import CAUTION
-    from dfk.reports.html import render
-    from dfk.system.files import write_atomic, write_json
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "audit.json", findings)
-    write_atomic(folder / "audit.html", render("audit.html.j2", caution=CAUTION, **findings))
 
 
 def _text(findings: dict) -> str:

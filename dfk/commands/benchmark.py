@@ -38,7 +38,7 @@ from absl import logging
 
 from dfk.benchmarks.parts import PARTS, measure
 from dfk.benchmarks.rows import Row, table
-from dfk.commands.parser import Parser, positive
+from dfk.commands.parser import Parser, folder, positive
 from dfk.errors import UsageError
 from dfk.system.messages import prepare_logging
 
@@ -96,15 +96,21 @@ def _writer(path: str) -> Iterator[Callable[[Row], Row]]:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("benchmark", __doc__)
     parser.add_argument("part", choices=list(PARTS), nargs="?", metavar="PART", help="see above")
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="of serve, see above")
+    parser.add_argument(
+        "model", metavar="MODEL", type=folder, nargs="?", help="of serve, see above"
+    )
     parser.add_argument("--full", action="store_true", help="more rounds, larger data, all rivals")
-    parser.add_argument("--clients", type=positive, default=8, help="that send MODEL requests")
-    parser.add_argument("--requests", type=positive, default=2000, help="of all clients together")
+    parser.add_argument(
+        "--clients", metavar="N", type=positive, default=8, help="that send MODEL requests"
+    )
+    parser.add_argument(
+        "--requests", metavar="N", type=positive, default=2000, help="of all clients together"
+    )
     parser.add_argument("--rows", metavar="FILE", default="", help="a JSON line for each row")
     parser.add_argument(
         "--trace", metavar="DIR", default="", help="of gpu: a profile of DeepFakeNet's steps"
     )
-    parser.add_argument("--format", choices=["table", "json"], default="table")
+    parser.add_format("table", "json")
     options = parser.parse_args(arguments)
     if options.model is not None and options.part != "serve":
         raise UsageError(f"only serve takes a MODEL, not {options.part}")

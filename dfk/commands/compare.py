@@ -12,7 +12,9 @@ Examples:
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -26,9 +28,9 @@ _SHOWN = 20
 def main(arguments: list[str]) -> int:
     """Prints the test and the images on which two models disagree; returns 0."""
     parser = Parser("compare", __doc__)
-    parser.add_argument("a", metavar="A", type=Path, help="a run's folder or a predictions.csv")
-    parser.add_argument("b", metavar="B", type=Path, help="another")
-    parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
+    parser.add_argument("a", metavar="A", type=_there, help="a run's folder or a predictions.csv")
+    parser.add_argument("b", metavar="B", type=_there, help="another")
+    parser.add_format("table", "csv", "json")
     options = parser.parse_args(arguments)
     from dfk.reports import comparison
 
@@ -41,6 +43,12 @@ def main(arguments: list[str]) -> int:
     else:
         print(_text(compared, str(options.a), str(options.b)))
     return 0
+
+
+def _there(text: str) -> Path:
+    if not os.path.exists(text):
+        raise argparse.ArgumentTypeError(f"{text}: no such file or folder")
+    return Path(text)
 
 
 def _text(compared, a: str, b: str) -> str:

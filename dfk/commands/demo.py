@@ -27,7 +27,7 @@ import socket
 import sys
 import threading
 
-from dfk.commands.parser import MODEL_HELP, Parser, positive, share
+from dfk.commands.parser import MODEL_HELP, Parser, model, positive, share
 from dfk.errors import UsageError
 from dfk.system.messages import keep_stderr, prepare_logging
 
@@ -71,8 +71,10 @@ def main(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("demo", __doc__)
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("--host", default=_HOST, help="0.0.0.0: for other machines too")
+    parser.add_argument("model", metavar="MODEL", type=model, help=MODEL_HELP)
+    parser.add_argument(
+        "--host", metavar="ADDRESS", default=_HOST, help="0.0.0.0: for other machines too"
+    )
     parser.add_argument(
         "--allow_host",
         metavar="NAME",
@@ -85,15 +87,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--port", metavar="N", type=_port, help=f"0: any; by default {_PORT}, or any if it is taken"
     )
-    parser.add_argument(
-        "--max_upload_mb", metavar="N", type=positive, default=50, help="of a file; by default 50"
-    )
+    parser.add_argument("--max_upload_mb", metavar="N", type=positive, default=50, help="of a file")
     parser.add_argument(
         "--min_confidence",
         metavar="P",
         type=share,
         default=0.5,
-        help="an answer below it is marked as unsure; by default 0.5",
+        help="an answer below it is marked as unsure",
     )
     return parser.parse_args(arguments)
 

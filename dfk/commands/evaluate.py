@@ -29,7 +29,7 @@ import json
 import sys
 from pathlib import Path
 
-from dfk.commands.parser import MODEL_HELP, Parser, pairs
+from dfk.commands.parser import MODEL_HELP, Parser, data_set, model, pairs
 from dfk.errors import UsageError
 from dfk.runs import ownership
 from dfk.system.messages import keep_stderr, prepare_logging
@@ -90,16 +90,20 @@ def main(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("evaluate", __doc__)
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("--data_dir", required=True, metavar="DIR", help="the images, or `demo`")
-    parser.add_argument("--split", help="default: validation, else another that has labels")
+    parser.add_argument("model", metavar="MODEL", type=model, help=MODEL_HELP)
+    parser.add_argument(
+        "--data_dir", required=True, metavar="DIR", type=data_set, help="the images, or `demo`"
+    )
+    parser.add_argument(
+        "--split", metavar="NAME", help="(default: validation, else another that has labels)"
+    )
     parser.add_argument(
         "--class_map", type=pairs, default={}, metavar="LABEL:CLASS,...", help="what labels mean"
     )
     parser.add_argument("--robustness", action="store_true", help="also under degradations")
     parser.add_argument("--recheck", action="store_true", help="with --robustness: also rechecked")
     parser.add_argument("--output_dir", type=Path, metavar="DIR", help="where to write the report")
-    parser.add_argument("--format", choices=["table", "json"], default="table")
+    parser.add_format("table", "json")
     options = parser.parse_args(arguments)
     if options.recheck and not options.robustness:
         raise UsageError("--recheck goes with --robustness")

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dfk.commands.parser import MODEL_HELP, Parser
+from dfk.commands.parser import MODEL_HELP, Parser, model
 from dfk.commands.summary import summary
 from dfk.errors import ImageError
 from dfk.runs import ownership
@@ -35,9 +35,15 @@ from dfk.text import file_name, shown, valid
 def main(arguments: list[str]) -> int:
     """Writes a PNG per image and a row of CSV each; returns 1 if some cannot be read, else 0."""
     parser = Parser("explain", __doc__)
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("model", metavar="MODEL", type=model, help=MODEL_HELP)
     parser.add_argument("images", metavar="IMAGE|DIR|CSV|-", nargs="+", help="as dfk predict")
-    parser.add_argument("--output_dir", metavar="DIR", type=Path, default=Path("explained"))
+    parser.add_argument(
+        "--output_dir",
+        metavar="DIR",
+        type=Path,
+        default=Path("explained"),
+        help="where the pictures go",
+    )
     options = parser.parse_args(arguments)
     keep_stderr()
     prepare_logging()

@@ -25,7 +25,7 @@ import argparse
 from pathlib import Path
 
 from dfk import runs
-from dfk.commands.parser import Parser, pairs, positive
+from dfk.commands.parser import Parser, model, pairs, positive
 from dfk.system.messages import prepare_logging
 from dfk.text import printable
 
@@ -59,15 +59,17 @@ def main(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("export", __doc__)
-    parser.add_argument("model", metavar="MODEL", help="a run's folder, a .keras file, or unibuc")
     parser.add_argument(
-        "--output_dir", type=Path, help="folder of the versions; by default MODEL/FORMAT"
+        "model", metavar="MODEL", type=model, help="a run's folder, a .keras file, or unibuc"
+    )
+    parser.add_argument(
+        "--output_dir", metavar="DIR", type=Path, help="of the versions (default: MODEL/FORMAT)"
     )
     parser.add_argument(
         "--format",
         choices=runs.FORMATS,
         default=runs.EXPORTS,
-        help="what to write; by default a SavedModel",
+        help="what to write",
     )
     parser.add_argument(
         "--compact", type=Path, metavar="FILE", help="write a small .keras file instead"
@@ -80,9 +82,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--keep_versions",
+        metavar="N",
         type=positive,
         default=0,
-        help="delete all but the newest; by default none is",
+        help="delete all but the newest N (default: none)",
     )
     parser.add_argument(
         "--no_fold",
@@ -91,9 +94,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--max_megapixels",
+        metavar="X",
         type=float,
         default=0,
-        help="largest image that is answered, at most 50; by default what takes 4 GiB of memory",
+        help="largest image that is answered, at most 50 (default: what takes 4 GiB of memory)",
     )
     parser.add_argument(
         "--class_names",

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dfk.commands.parser import MODEL_HELP, Parser
+from dfk.commands.parser import MODEL_HELP, Parser, model
 from dfk.system.messages import prepare_logging
 from dfk.text import printable
 
@@ -19,8 +19,8 @@ from dfk.text import printable
 def main(arguments: list[str]) -> int:
     """Prints what is known of a model; returns 0."""
     parser = Parser("info", __doc__)
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("--format", choices=["table", "json"], default="table")
+    parser.add_argument("model", metavar="MODEL", type=model, help=MODEL_HELP)
+    parser.add_format("table", "json")
     options = parser.parse_args(arguments)
     prepare_logging()
     from dfk.inference import load

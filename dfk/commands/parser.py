@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
+import os
 
 from dfk.errors import UsageError
 from dfk.text import nfc
@@ -12,19 +14,71 @@ _MANY = 1_000_000
 MODEL_HELP = "a run's folder, a .keras file, a SavedModel's folder, or a model of dfk's: unibuc"
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Shows a docstring as it is, and the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        if "default" in text or not action.default or action.default is argparse.SUPPRESS:
+            return text
+        return f"{text} (default: %(default)s)"
+
+
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` that shows a docstring as help and raises `UsageError`s."""
+    """An `ArgumentParser` that shows a docstring as help and raises `UsageError`s.
+
+    In an option's name - is as good as _, which is how all of them are written here.
+    """
 
     def __init__(self, command: str, doc: str):
         super().__init__(
             prog=f"dfk {command}",
             description=doc,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
         )
 
+    def add_format(self, *names: str) -> None:
+        """Adds --format, a choice of `names`; the first is the default."""
+        self.add_argument("--format", choices=names, default=names[0], help="table: for people")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse's, which `parse_args` calls."""
+        ours = list(itertools.takewhile(lambda argument: argument != "--", args))
+        return super().parse_known_args([*map(_underscored, ours), *args[len(ours) :]], namespace)
+
     def error(self, message: str):
         raise UsageError(f"{message}; {self.prog} --help explains it")
+
+
+def _underscored(argument: str) -> str:
+    name, separator, value = argument.partition("=")
+    if not name.startswith("--"):
+        return argument
+    return f"--{name[2:].replace('-', '_')}{separator}{value}"
+
+
+def model(text: str) -> str:
+    """What `dfk.load` takes, if something is there: seen before TensorFlow is imported."""
+    from dfk.runs import locate  # Here, where a Ctrl-C is minded
+
+    try:
+        locate.find_model(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def folder(text: str) -> str:
+    """A folder that is there."""
+    if not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"{text}: no such folder")
+    return text
+
+
+def data_set(text: str) -> str:
+    """A folder that is there, or `demo` for the embedded set."""
+    return text if text == "demo" else folder(text)
 
 
 def share(text: str) -> float:

@@ -39,7 +39,7 @@ for each image; numpy.load reads it. The file is there once all images are score
 SavedModel have no features.
 
 --engine=ray (pip install 'dfk-keras[ray]') is for millions of images: Ray Data scores them on all
-cores, GPUs or machines, with a model in each of --actors processes. --output is then a folder of
+cores, GPUs or machines, with a model in each of --actors processes. --output_dir is a folder of
 parts, Parquet or CSV, with the same rows; images may also come in Parquet files with columns
 `path` and `bytes`.
 
@@ -50,7 +50,7 @@ Examples:
   dfk predict runs/ensemble photos/ --recheck
   dfk predict runs/ensemble photos/ list.csv --output=out.csv --min_confidence=0.9
   dfk predict runs/ensemble photos/ --output=out.csv --features=features.npz
-  dfk predict runs/ensemble photos/ --engine=ray --output=answers
+  dfk predict runs/ensemble photos/ --engine=ray --output_dir=answers
   find photos -name '*.png' -print0 | dfk predict runs/ensemble - --format=json
 """
 
@@ -66,7 +66,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from dfk.commands.parser import MODEL_HELP, Parser, positive, share
+from dfk.commands.parser import MODEL_HELP, Parser, model, positive, share
 from dfk.commands.summary import summary
 from dfk.errors import DfkError, UsageError
 from dfk.system.messages import keep_stderr, prepare_logging
@@ -128,22 +128,31 @@ def main(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("predict", __doc__)
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("model", metavar="MODEL", type=model, help=MODEL_HELP)
     parser.add_argument("images", metavar="IMAGE|DIR|CSV|-", nargs="+", help="what to score")
     parser.add_argument(
         "--format",
         choices=["table", "csv", "json", "parquet"],
-        help="json: an object per line; a table on a terminal, else csv; with ray parquet",
+        help="json: an object per line (default: by the suffix of --output; a table on a "
+        "terminal, else csv; with ray parquet)",
     )
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="csv, or json, to continue; with ray a folder"
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--output", metavar="FILE", type=Path, help=".csv or .json; it is continued if it is there"
+    )
+    where.add_argument(
+        "--output_dir", metavar="DIR", type=Path, help="with ray: the folder of parts"
     )
     parser.add_argument(
         "--features", metavar="FILE", type=Path, help="npz or parquet: what the logits are made of"
     )
     unknown = parser.add_mutually_exclusive_group()
     unknown.add_argument(
-        "--min_confidence", type=share, default=0.0, help="below it, the label is `unknown`"
+        "--min_confidence",
+        metavar="P",
+        type=share,
+        default=0.0,
+        help="below it, the label is `unknown`",
     )
     unknown.add_argument(
         "--unknown", action="store_true", help="the same by the threshold that the model carries"
@@ -155,27 +164,48 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--recheck", action="store_true", help="`unsure` where saving or resizing changes the label"
     )
-    parser.add_argument("--batch_size", type=positive, default=32, help="images a call, if alike")
+    parser.add_argument(
+        "--batch_size", metavar="N", type=positive, default=32, help="images a call, if alike"
+    )
     parser.add_argument(
         "--engine", choices=["local", "ray"], default="local", help="ray: on many cores or machines"
     )
     parser.add_argument(
-        "--actors", type=positive, help="with ray: models at work; by default one per GPU or 2 CPUs"
+        "--actors",
+        metavar="N",
+        type=positive,
+        help="with ray: models at work (default: one per GPU or 2 CPUs)",
     )
     options = parser.parse_args(arguments)
     if options.engine == "ray":
         return _check_ray(options)
-    if options.actors or options.format == "parquet":
-        raise UsageError("--actors and --format=parquet go with --engine=ray")
+    if options.actors or options.format == "parquet" or options.output_dir:
+        raise UsageError("--actors, --output_dir and --format=parquet go with --engine=ray")
     if options.output and options.format == "table":
         raise UsageError("--output takes --format=csv or json; a table is for the terminal")
     if options.output and any(_is_same(options.output, given) for given in options.images):
         raise UsageError(
             f"{options.output} is to be read and to be written; choose another --output"
         )
-    if not options.format:
-        options.format = "csv" if options.output or not sys.stdout.isatty() else "table"
+    options.format = _format(options)
     return options
+
+
+def _format(options: argparse.Namespace) -> str:
+    """The format that is given, or that the suffix of --output names.
+
+    Raises:
+        UsageError: if these are two.
+    """
+    if not options.output:
+        return options.format or ("table" if sys.stdout.isatty() else "csv")
+    suffix = options.output.suffix.lower()
+    if suffix == ".parquet":
+        raise UsageError(f"--output={options.output}: Parquet goes with --engine=ray")
+    named = {".csv": "csv", ".json": "json", ".jsonl": "json"}.get(suffix)
+    if named and options.format and named != options.format:
+        raise UsageError(f"--output={options.output} and --format={options.format} contradict")
+    return options.format or named or "csv"
 
 
 def _is_same(output: Path, given: str) -> bool:
@@ -186,10 +216,11 @@ def _is_same(output: Path, given: str) -> bool:
 
 def _check_ray(options: argparse.Namespace) -> argparse.Namespace:
     options.format = options.format or "parquet"
+    options.output = options.output_dir or options.output  # As it was called before
     if options.features:
         raise UsageError("--features goes without --engine=ray")
     if options.format not in ("parquet", "csv") or not options.output:
-        raise UsageError("--engine=ray takes --output=FOLDER, and --format=parquet or csv")
+        raise UsageError("--engine=ray takes --output_dir=DIR, and --format=parquet or csv")
     if importlib.util.find_spec("ray") is None:
         raise UsageError("--engine=ray needs Ray: pip install 'dfk-keras[ray]'")
     return options

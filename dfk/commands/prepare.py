@@ -24,7 +24,7 @@ import functools
 import sys
 from pathlib import Path
 
-from dfk.commands.parser import Parser, positive
+from dfk.commands.parser import Parser, data_set, positive
 from dfk.errors import UsageError
 from dfk.system.messages import keep_stderr, prepare_logging
 from dfk.text import printable
@@ -33,10 +33,16 @@ from dfk.text import printable
 def main(arguments: list[str]) -> int:
     """Writes a data set anew; returns 1 if some images cannot be read, else 0."""
     parser = Parser("prepare", __doc__)
-    parser.add_argument("data_dir", metavar="IN", help="a data set in either layout, or `demo`")
+    parser.add_argument(
+        "data_dir", metavar="IN", type=data_set, help="a data set in either layout, or `demo`"
+    )
     parser.add_argument("output_dir", type=Path, metavar="OUT", help="a folder, new or empty")
-    parser.add_argument("--crop", type=positive, default=0, help="pixels a side; default: whole")
-    parser.add_argument("--format", required=True, help="png, jpeg:QUALITY or webp:QUALITY")
+    parser.add_argument(
+        "--crop", metavar="N", type=positive, default=0, help="pixels a side (default: whole)"
+    )
+    parser.add_argument(
+        "--format", required=True, metavar="KIND", help="png, jpeg:QUALITY or webp:QUALITY"
+    )
     parser.add_argument(
         "--group_by", default="", metavar="REGEX", help="what images share, or a column of CSVs"
     )

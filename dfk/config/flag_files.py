@@ -9,12 +9,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dfk.config import recipes
 from dfk.config.experiment import every_knob
 from dfk.config.values import FilePath, shown
 from dfk.errors import UsageError
 
 # What a run leaves; the name is `dfk.runs`' too.
 _RUN_FILE = "config.flags"
+
+# What names a file of flags: by its path, and by its name among dfk's.
+_FILES = ("flagfile", "recipe")
 
 # Bytes of a flag file; what is longer is something else.
 _LONGEST = 2**20
@@ -54,7 +58,7 @@ class _Word(NamedTuple):
 
 
 def read(arguments: Sequence[str]) -> list[Given]:
-    """The flags of a command line, those of flag files at the place of their `--flagfile`.
+    """The flags of a command line, those of a file at the place of its `--flagfile` or `--recipe`.
 
     Raises:
         UsageError: for words that are no flag, unknown flags, one without its value, or a flag
@@ -64,11 +68,11 @@ def read(arguments: Sequence[str]) -> list[Given]:
 
 
 def stem(arguments: Sequence[str]) -> str:
-    """The stem of the last `--flagfile` among the arguments themselves, "" without one."""
+    """The stem of the last file of flags among the arguments themselves, "" without one."""
     last = ""
     for argument, following in itertools.pairwise([*arguments, ""]):
         name, separator, value = argument.lstrip("-").partition("=")
-        if name == "flagfile" and argument.startswith("-"):
+        if name in _FILES and argument.startswith("-"):
             last = Path(value if separator else following).stem
     return last
 
@@ -82,8 +86,8 @@ def _read(words: Sequence[_Word], opened: tuple[Path, ...]) -> Iterator[Given]:
         name, text = _split(word)
         if text is None:
             text = _next(rest, name, word.place)
-        if name == "flagfile":
-            yield from _read_file(text, word.place, opened)
+        if name in _FILES:
+            yield from _read_file(_file(name, text, word.place), word.place, opened)
         else:
             yield Given(name, text, word.place)
 
@@ -91,16 +95,18 @@ def _read(words: Sequence[_Word], opened: tuple[Path, ...]) -> Iterator[Given]:
 def _split(word: _Word) -> tuple[str, str | None]:
     """The name of a flag, and its value; None where that is the next word."""
     name, separator, text = word.text.removeprefix("-").removeprefix("-").partition("=")
+    name = name.replace("-", "_")
     if not word.text.startswith("-") or not name:
         raise UsageError(
             f"{word.place}unexpected argument {shown(word.text)!r}; flags look like --name=value"
         )
     if _is_switch(name) and not separator:
         return name, "true"
-    if _is_switch(name.removeprefix("no")) and not separator:
-        return name.removeprefix("no"), "false"
-    if name not in every_knob() and name != "flagfile":
-        near = difflib.get_close_matches(name, every_knob(), n=1)
+    denied = name.removeprefix("no").removeprefix("_")
+    if _is_switch(denied) and not separator:
+        return denied, "false"
+    if name not in every_knob() and name not in _FILES:
+        near = difflib.get_close_matches(name, [*every_knob(), *_FILES], n=1)
         hint = f"; did you mean --{near[0]}?" if near else ""
         raise UsageError(f"{word.place}there is no flag --{shown(name)}{hint}")
     return name, text if separator else None
@@ -117,9 +123,13 @@ def _next(rest: Iterator[_Word], name: str, place: Place) -> str:
     return word.text
 
 
+def _file(name: str, text: str, place: Place) -> str:
+    where = f"{place}--{name}={shown(text)}"
+    return str(recipes.path(text, where)) if name == "recipe" else found(text, place, where)
+
+
 def _read_file(name: str, place: Place, opened: tuple[Path, ...]) -> Iterator[Given]:
-    where = f"{place}--flagfile={shown(name)}"
-    path = path_of(name, where)
+    path, where = real(name), f"{place}--flagfile={shown(name)}"
     if path in opened:
         raise UsageError(f"{where}: this file includes itself")
     words = [
@@ -130,14 +140,27 @@ def _read_file(name: str, place: Place, opened: tuple[Path, ...]) -> Iterator[Gi
     yield from _read(words, (*opened, path))
 
 
-def path_of(name: str, where: str) -> Path:
-    """The path of a flag file, the same for all of its names; `where` is said of a bad one."""
+def found(name: str, place: Place, where: str) -> str:
+    """Where a flag file is that another names: beside that, else in the working folder.
+
+    Args:
+        name: as it was given.
+        place: where it was given; on the command line, nothing is beside it.
+        where: said of a name that cannot be one.
+    """
     try:
         if not FilePath().read(name):
             raise ValueError("name a flag file")
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from None
-    return Path(os.path.realpath(os.path.expanduser(name)))
+    name = os.path.expanduser(name)
+    beside = os.path.join(os.path.dirname(place.file), name)
+    return beside if os.path.exists(beside) else name
+
+
+def real(name: str) -> Path:
+    """The path of a flag file, the same for all of its names."""
+    return Path(os.path.realpath(name))
 
 
 def _text(path: Path, where: str) -> str:

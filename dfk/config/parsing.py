@@ -104,10 +104,11 @@ def _members(
     configs = []
     for member in values["suite"]:
         where = f"{given['suite'].place}--suite={shown(member)}"
-        path = flag_files.path_of(member, where)
+        name = flag_files.found(member, given["suite"].place, where)
+        path = flag_files.real(name)
         if path in suites:
             raise UsageError(f"{where}: this suite names itself")
-        file = [f"--flagfile={member}"]
+        file = [f"--flagfile={name}"]
         configs += _experiments(file, shared, (*suites, path), follow, configs)
     names = [config.run.experiment for config in configs]
     if len(set(names)) < len(names):

@@ -32,6 +32,7 @@ _NEAR = 6
 _LISTED = 1000  # Pairs and files that are named; all are counted.
 _SHOWN = 10  # Formats, sizes, names of a class
 _CLAIMS = 40  # Things that files declare
+_EXAMPLES = 8  # Images of a class, for people to see
 _BLOCK = 2**11
 # Of memory for each pixel: decoded, hashed, and in Pillow's colours
 _BYTES_PER_PIXEL = 16
@@ -71,14 +72,14 @@ def audit(
 
     Returns:
         What JSON can hold: `data_dir`; `images`, counts by split and class; `classes`, rows with
-        the formats, sizes, modes and byte counts of each, the settings of its JPEGs (quality by
-        their tables, subsampling), the names of its metadata, and how many images were
-        `once_jpeg`, whatever they are now (`jpeg_grid`); `claims`, for each of the most frequent
-        things that files declare how many images of each class do; `unreadable` and `problems`,
-        with place and reason; `duplicates` (the same pixels) and `near_duplicates`, each with
-        counts `within` and `across` splits, how many have `other_labels`, and up to 1,000 `pairs`,
-        those across splits first; `leakage` as `leakage.probe` gives it, None if it cannot be
-        probed; `groups`, those that lie in two splits, as `splits.Overlap` has them; `mend`, the
+        the paths of a few `examples`, the formats, sizes, modes and byte counts of each, the
+        settings of its JPEGs (quality by their tables, subsampling), the names of its metadata, and
+        how many images were `once_jpeg`, whatever they are now (`jpeg_grid`); `claims`, for each of
+        the most frequent things that files declare how many images of each class do; `unreadable`
+        and `problems`, with place and reason; `duplicates` (the same pixels) and `near_duplicates`,
+        each with counts `within` and `across` splits, how many have `other_labels`, and up to 1,000
+        `pairs`, those across splits first; `leakage` as `leakage.probe` gives it, None if it cannot
+        be probed; `groups`, those that lie in two splits, as `splits.Overlap` has them; `mend`, the
         command that saves all images alike; and `warnings`, sentences.
 
     Raises:
@@ -169,6 +170,7 @@ def _profile(label: str, files: Sequence[File]) -> dict[str, Any]:
     return {
         "class": label,
         "images": len(mine),
+        "examples": [file.path for file in mine[:_EXAMPLES]],
         "formats": _most_frequent(file.traces.format for file in mine),
         "sizes": _most_frequent(f"{file.width}x{file.height}" for file in mine),
         "modes": _most_frequent(file.traces.mode for file in mine),

@@ -21,6 +21,7 @@ from dfk.data import class_names as naming
 from dfk.data import groups, layouts, stored
 from dfk.data.layouts import Row
 from dfk.data.problems import DataError, Problem
+from dfk.errors import UsageError
 from dfk.text import nfc
 
 UNLABELLED = -1
@@ -129,12 +130,12 @@ def read(data_dir: str | Path, group_by: str = "") -> Catalog:
 
     Raises:
         DataError: if there is nothing to read. All else that is wrong is in `problems`.
-        UsageError: if `group_by` is neither a column nor an expression that finds a group in
-            every image to train or score on.
+        UsageError: if there is no such folder, or `group_by` is neither a column nor an expression
+            that finds a group in every image to train or score on.
     """
     data_dir, group_by = Path(data_dir), nfc(group_by)
     if not data_dir.is_dir():
-        raise DataError([Problem(str(data_dir), "no such folder; name one with --data_dir")])
+        raise UsageError(f"{data_dir}: no such folder; name one with --data_dir")
     problems: list[Problem] = []
     found = layouts.find(data_dir)
     tables = layouts.read(data_dir, found, group_by, problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,16 @@ def mcnemar(first: dict[str, bool], second: dict[str, bool]) -> McNemar:
     discordant = first_only + second_only
     p_value = binomtest(first_only, discordant).pvalue if discordant else 1.0
     return McNemar(first_only, second_only, float(p_value))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrects p values for their number: each is as if it had been the only one (Holm, 1979)."""
+    ranked = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(ranked):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = least
+    return corrected
 
 
 def bootstrap(first: dict[str, bool], second: dict[str, bool], seed: int = 0) -> list[float]:

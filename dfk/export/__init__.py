@@ -18,9 +18,8 @@ from dfk.errors import DfkError, UsageError
 from dfk.export import check, portable, saved_model
 from dfk.export.dense import dense_part
 from dfk.inference import versions
-from dfk.models import locate
 from dfk.runs import EXPORTS as FOLDER
-from dfk.runs import ownership
+from dfk.runs import locate, ownership
 from dfk.system import files
 from dfk.text import printable, valid
 

@@ -21,6 +21,7 @@ from dfk.export.dense import Dense
 from dfk.export.graph import ANSWER, PIXELS, Graph
 from dfk.export.signatures import BUDGET_BYTES, largest_image, quiet
 from dfk.layers import NoiseStatistics, RichFeatures, noise_statistics
+from dfk.runs import locate
 from dfk.system import files
 from dfk.system.messages import stderr_closed
 from dfk.text import printable
@@ -105,7 +106,7 @@ class Writer:
 
     def write_beside(self, output_dir: Path, facts: dict[str, Any]) -> None:
         """Writes beside the versions how to run them."""
-        version = max(models.locate.versions(output_dir))
+        version = max(locate.versions(output_dir))
         names = facts["class_names"]
         text = _README.format(
             name=facts["name"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dfk.inference.classifier import BATCH_SIZE, Classifier, Prediction
 from dfk.inference.loading import load, loaded, make_predict_fn
-from dfk.models.locate import find_model, versions
+from dfk.runs.locate import find_model, versions
 
 __all__ = [
     "BATCH_SIZE",

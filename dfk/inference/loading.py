@@ -16,7 +16,7 @@ import tensorflow as tf
 from dfk.data.limits import Limits, Memory
 from dfk.errors import UsageError
 from dfk.inference.classifier import Classifier, Prediction
-from dfk.models import locate
+from dfk.runs import locate
 
 
 def load(path: str | os.PathLike) -> Classifier:

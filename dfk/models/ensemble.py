@@ -15,13 +15,14 @@ from dfk.errors import UsageError
 from dfk.evaluation.calibration import fit_temperature
 from dfk.layers import Frozen, NoiseStatistics
 from dfk.model_files import keras_files
-from dfk.models import combiners, locate
+from dfk.models import combiners
 from dfk.models.classifier import (
     class_names_of,
     image_classifier,
     network_of,
     set_trained_on,
 )
+from dfk.runs import locate
 from dfk.text import nfc
 
 Member = keras.Model | str | Path

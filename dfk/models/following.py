@@ -12,9 +12,10 @@ from dfk.config.start import IMAGENET, NONE, is_run
 from dfk.config.values import write
 from dfk.errors import UsageError
 from dfk.model_files import keras_files
-from dfk.models import locate, starts
+from dfk.models import starts
 from dfk.models.kinds import BUILDERS, KINDS, kind_of, start_of
 from dfk.models.starts import Network, plain
+from dfk.runs import locate
 
 
 def follow(

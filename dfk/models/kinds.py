@@ -27,7 +27,7 @@ import keras
 from dfk.config import Config
 from dfk.config.start import ALL, AUTO, IMAGENET
 from dfk.layers import NoiseStatistics
-from dfk.models import deepfakenet, forensic, freezing, locate, residual, rich, starts, vgg
+from dfk.models import deepfakenet, forensic, freezing, residual, rich, starts, vgg
 from dfk.models.classifier import network_of
 from dfk.models.deepfakenet import DeepFakeNet
 from dfk.models.limits import smallest_image
@@ -35,6 +35,7 @@ from dfk.models.residual import ResidualNet
 from dfk.models.rich import RichNet
 from dfk.models.starts import Start
 from dfk.models.vgg import VGG16
+from dfk.runs import locate
 
 
 class Phase(NamedTuple):

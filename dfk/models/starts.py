@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from dfk.errors import UsageError
 from dfk.model_files import keras_files
 from dfk.model_files.refused import Refused, told
-from dfk.models import locate
+from dfk.runs import locate
 
 # What is said of an SVM and of a SavedModel.
 WHY = "a network starts with the weights of another: a run, a .keras file, a file of weights"

@@ -17,11 +17,12 @@ from dfk import layers
 from dfk.errors import UsageError
 from dfk.model_files import hdf5, keras_files
 from dfk.model_files.refused import Refused, reason
-from dfk.models import freezing, locate, starts, transfer
+from dfk.models import freezing, starts, transfer
 from dfk.models.applications import Policy, application
 from dfk.models.classifier import InputShape, network_of
 from dfk.models.seeds import Seeds
 from dfk.models.starts import Start
+from dfk.runs import locate
 from dfk.system.terminal import raw
 
 # What keras.applications downloads, into the same cached file. It names neither publicly.

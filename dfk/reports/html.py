@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from dfk.reports.results import duration
 from dfk.text import printable
@@ -29,7 +31,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, decimal=_decimal, count=_count, duration=_duration, share=_share
+        percent=_percent,
+        decimal=_decimal,
+        count=_count,
+        duration=_duration,
+        share=_share,
+        path=_path,
     )
     return environment
 
@@ -50,6 +57,11 @@ def _percent(value: Any, digits: int = 2) -> str:
 
 def _decimal(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if is_figure(value) else DASH
+
+
+def _path(value: str) -> Markup:
+    """A path in which a line may end behind slashes and what joins words in names."""
+    return Markup(re.sub("([/_])", r"\1<wbr>", str(escape(_shown(value)))))
 
 
 def _share(value: Any) -> str:

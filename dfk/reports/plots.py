@@ -7,7 +7,7 @@ are CSS variables of the page: one drawing serves the light theme, the dark one 
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import numpy as np
 from matplotlib import style
@@ -20,11 +20,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
 from dfk.evaluation.metrics import ECE_BINS, wilson
+from dfk.text import shortened
 
 MANY = 14  # more classes than this: the matrix has no room for percentages
 
 INK, MUTED, LINE, ACCENT, WARM, ON = (f"#00000{i}" for i in range(1, 7))
-_VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", WARM: "warm", ON: "on"}
+SERIES = tuple(f"#0000{i}" for i in range(11, 19))  # of curves that are told apart
+_VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    LINE: "line",
+    ACCENT: "accent",
+    WARM: "warm",
+    ON: "on",
+} | {colour: f"series-{i}" for i, colour in enumerate(SERIES)}
 _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a class may be called "$x$"
@@ -65,10 +74,27 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
     }
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
-    """SVG of a confusion matrix, int [C, C] with the truth in rows, for `names` [C]."""
+def laid_over(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, str]:
+    """Title -> SVG of the holdout curves of runs, up to as many as there are `SERIES`, by name."""
+    keys = {"Holdout accuracy": "holdout_accuracy", "Holdout loss": "holdout_loss"}
+    return {
+        title: draw_svg(
+            f"all-{key}", (4.6, 2.8), lambda axes, key=key: _overlay(axes, histories, key)
+        )
+        for title, key in keys.items()
+        if histories
+    }
+
+
+def confusion(
+    matrix: np.ndarray, names: Sequence[str], linked: Container[tuple[int, int]] = ()
+) -> str:
+    """SVG of a confusion matrix, int [C, C] with the truth in rows, for `names` [C].
+
+    The `linked` cells, (row, column), lead to where the page has `confusion-cell-ROW-COLUMN`.
+    """
     side = float(np.clip(0.62 * len(names), 1.6, 9.0))
-    return draw_svg("confusion", (side, side), lambda axes: _confusion(axes, matrix, names))
+    return draw_svg("confusion", (side, side), lambda axes: _confusion(axes, matrix, names, linked))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> str:
@@ -122,7 +148,23 @@ def _curve(axes: Axes, history: Sequence[Mapping[str, float]], key: str) -> None
     axes.yaxis.set_major_formatter(PercentFormatter(1) if key == "accuracy" else plain)
 
 
-def _confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None:
+def _overlay(axes: Axes, histories: Mapping[str, Sequence[Mapping[str, float]]], key: str) -> None:
+    for colour, history in zip(SERIES, histories.values(), strict=False):
+        line = ".-" if len(history) < 3 else "-"
+        axes.plot(_epochs(history), _column(history, key), line, color=colour)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    if key.endswith("accuracy"):
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    else:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+
+
+def _confusion(
+    axes: Axes, matrix: np.ndarray, names: Sequence[str], linked: Container[tuple[int, int]]
+) -> None:
     _class_axes(axes, [shortened(name) for name in names])
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cells = np.argwhere(matrix > 0)
@@ -132,6 +174,9 @@ def _confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None:
     axes.add_collection(PatchCollection(squares, facecolors=colours, edgecolors="none"))
     for i, j in cells:
         _cell(axes, i, j, matrix[i, j], shares[i, j], small=len(names) > MANY)
+        if (int(i), int(j)) in linked:
+            for text in axes.texts[-1 if len(names) > MANY else -2 :]:
+                text.set_url(f"#cell-{i}-{j}")
 
 
 def _cell(axes: Axes, row: int, column: int, count: int, share: float, small: bool) -> None:
@@ -170,14 +215,6 @@ def _reliability(axes: Axes, bins: np.ndarray) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
         axis.set_major_formatter(PercentFormatter(1))
-
-
-def shortened(name: str, longest: int = 16) -> str:
-    """A name of at most `longest` characters, without its middle where it has more."""
-    # A line break would move the labels below it, and matplotlib refuses lone surrogates.
-    name = " ".join(name.encode(errors="replace").decode().split())
-    half = longest // 2  # names of generators differ at their ends
-    return name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def draw_svg(

@@ -1,7 +1,5 @@
 """A run's `report.html`: one file with everything in it, readable anywhere, fetching nothing."""
 
-import base64
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,19 +7,20 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from PIL import Image
 
+from dfk.data import embedded
 from dfk.evaluation import conformal
-from dfk.reports import confidence_plots, plots, resaving, robustness_plots
+from dfk.reports import class_plots, confidence_plots, plots, resaving, robustness_plots
 from dfk.reports.html import DASH, is_figure, render
 from dfk.reports.mistakes import Mistake
+from dfk.reports.samples import NONE, Samples
+from dfk.reports.thumbnails import thumbnail
 from dfk.system.files import write_atomic
 from dfk.text import sentence
 
 MAX_MISTAKES = 24
 MAX_CONFUSIONS = 6
 WIDE = 8  # more classes than this take the page's whole width
-THUMBNAIL = 200  # CSS pixels: no larger than this
 TRAIN = "python run_experiments.py --flagfile={}/config.flags --output_dir=again"
 
 
@@ -37,6 +36,8 @@ def write_report(
     probabilities: np.ndarray,
     labels: np.ndarray,
     command: str | None = None,
+    samples: Samples = NONE,
+    written: str = "",
 ) -> None:
     """Writes the report of one run to `path`, whole or not at all.
 
@@ -55,6 +56,8 @@ def write_report(
         probabilities: float [N, C] of the reported split; N = 0 leaves reliability out.
         labels: int [N], the true classes.
         command: what repeats it; None for the training of the run in the page's folder.
+        samples: pictures of images of the split.
+        written: when, as it is to be read.
     """
     names = [str(row["class"]) for row in metrics.get("per_class", ())]
     matrix = np.asarray(metrics.get("confusion_matrix", ()), dtype=np.int64)
@@ -67,8 +70,12 @@ def write_report(
         interval=_interval(metrics),
         curves={name: Markup(svg) for name, svg in plots.learning_curves(history).items()},
         best_epoch=plots.best_epoch(history),
-        confusion=Markup(plots.confusion(matrix, names)) if matrix.size else None,
+        confusion=Markup(plots.confusion(matrix, names, samples.cells)) if matrix.size else None,
         confusions=_confusions(matrix, names),
+        samples=samples,
+        by_class=class_plots.of_classes(probabilities, labels, names) if len(labels) else None,
+        written=written,
+        simulated=_is_simulated(metrics),
         wide=len(names) > WIDE,
         reliability=Markup(plots.reliability(probabilities, labels)) if len(labels) else None,
         resaving=resaving.warning(metrics.get("resaved") or ()),
@@ -81,6 +88,11 @@ def write_report(
         command=command or TRAIN.format(path.parent),
     )  # fmt: skip
     write_atomic(path, page)
+
+
+def _is_simulated(metrics: Mapping[str, Any]) -> bool:
+    place = str(metrics.get("data_dir") or "")
+    return place == "demo" or embedded.holds(place)
 
 
 def _weakest(per_class: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -110,29 +122,21 @@ def _confusions(matrix: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]
     wrong = matrix * ~np.eye(*matrix.shape, dtype=bool) if matrix.size else matrix
     largest = sorted(np.argwhere(wrong), key=lambda cell: -wrong[tuple(cell)])
     return [
-        {"truth": names[i], "predicted": names[j], "n": wrong[i, j], "of": matrix[i].sum()}
+        {
+            "truth": names[i],
+            "predicted": names[j],
+            "n": wrong[i, j],
+            "of": matrix[i].sum(),
+            "cell": (int(i), int(j)),
+        }
         for i, j in largest[:MAX_CONFUSIONS]
     ]
 
 
 def _thumbnails(mistake: Mistake) -> tuple[str, str | None, int, int]:
-    """What `_thumbnail` gives for the image, its overlay's data URI in second place."""
-    uri, *size = _thumbnail(mistake.image)
-    return uri, None if mistake.overlay is None else _thumbnail(mistake.overlay)[0], *size
-
-
-def _thumbnail(image: np.ndarray) -> tuple[str, int, int]:
-    """`image` as a data URI, and the width and height to show it at.
-
-    A small image is enlarged by a whole factor, so that every pixel stays a square.
-    """
-    picture = Image.fromarray(image)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png", optimize=True)
-    factor = max(1, THUMBNAIL // max(picture.size))
-    uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return uri, picture.width * factor, picture.height * factor
+    """What `thumbnail` gives for the image, its overlay's data URI in second place."""
+    uri, *size = thumbnail(mistake.image)
+    return uri, None if mistake.overlay is None else thumbnail(mistake.overlay).uri, *size
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import itertools
 import re
 import statistics
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dfk import runs
-from dfk.data.catalog import Catalog
-from dfk.errors import DfkError
-from dfk.evaluation.comparison import mcnemar
-from dfk.reports import open_set_table
-from dfk.reports.predictions import read_correct
-from dfk.runs import records
+from dfk.reports import open_set_table, standing
+from dfk.reports.standing import Metrics, Standing, Task
 from dfk.system.files import write_atomic, write_json
-from dfk.text import printable
+from dfk.text import printable, shortened
 
+if TYPE_CHECKING:  # It needs TensorFlow, and who looks at results does not.
+    from dfk.data.catalog import Catalog
+
+_LONGEST_NAME = 22  # Of a run in five columns that fit in 80
+_COLUMNS = ("experiment", "accuracy", "95 % interval", "p", "training")
 _MARKUP = re.compile(r"[\\`*\[\]<>|]")
 
 # Accuracy on the UniBuc validation split, as the study states it.
@@ -31,45 +32,98 @@ PUBLISHED = {
 }
 
 
-def write_results(output_dir: Path) -> str:
-    """Writes `results.md` and `results.json` over all finished runs; returns the tables.
+def write_results(output_dir: Path, there: Standing | None = None) -> Standing:
+    """Writes `results.md`, `results.json` and the page `index.html` over all finished runs.
 
     What cannot be read is left out, and said to be in a line below the table.
+
+    Args:
+        output_dir: the folder.
+        there: its runs, if they have been read.
     """
-    measured, left_out = _measured(output_dir)
+    from dfk.reports import runs_page  # It needs matplotlib.
+
+    there = there or standing.read(output_dir)
     study = list(PUBLISHED)
     rank = {name: i for i, name in enumerate(study)}
-    measured.sort(key=lambda m: (rank.get(_family(m), len(study)), _family(m), m.get("seed") or 0))
-    pairs = itertools.pairwise([None, *measured])
-    rows = [_row(row, _p_value(output_dir, row, above, left_out)) for above, row in pairs]
+    there.measured.sort(
+        key=lambda m: (rank.get(_family(m), len(study)), _family(m), m.get("seed") or 0)
+    )
+    write_json(output_dir / "results.json", there.measured)
+    write_atomic(output_dir / "results.md", f"# Results\n\n{_tables(there)}")
+    write_atomic(output_dir / "index.html", runs_page.page(output_dir, there))
+    return there
+
+
+def summary(there: Standing, against: str = "") -> str:
+    """The runs in five columns, a table for each task, with the best and its ties below it.
+
+    Args:
+        against: the run that the others are compared with, in its task alone; by default the best.
+
+    Raises:
+        UsageError: if there is no such run.
+    """
+    blocks = []
+    for task in _tasks(there, against):
+        rows = [_COLUMNS, *(_short(task, row, against or task.best) for row in task.rows)]
+        told = f". p: McNemar's, by Holm, against {against or task.best}."
+        notes = [task.title + (told if len(rows) > 2 else "")]
+        notes += [] if against or not task.verdict else [task.verdict]
+        cells = [[printable(cell) for cell in row] for row in rows]
+        blocks.append(_aligned(cells) + "\n".join(textwrap.fill(x, 80) for x in notes))
+    if there.left_out:
+        blocks.append(f"Left out: {printable('; '.join(dict.fromkeys(there.left_out)))}")
+    blocks += [] if against else [part.rstrip() for part in _parts(there)]
+    return "\n\n".join(blocks)
+
+
+def compared(there: Standing, against: str = "") -> list[dict[str, Any]]:
+    """The metrics of runs, each with its `p` against the best or `against`, as `summary` has it."""
+    return [
+        {**row, "p": task.p(row["experiment"], against or task.best)}
+        for task in _tasks(there, against)
+        for row in task.rows
+    ]
+
+
+def _tasks(there: Standing, against: str) -> list[Task]:
+    return [there.task_of(against)] if against else there.tasks
+
+
+def _short(task: Task, row: Metrics, against: str) -> tuple[str, ...]:
+    low, high = row["accuracy_ci95"]
+    name = row["experiment"]
+    marked = "best" if name == task.best == against and len(task.rows) > 1 else ""
+    return (
+        shortened(name, _LONGEST_NAME),
+        f"{row['accuracy']:.2%}",
+        f"{low:.1%} to {high:.1%}",
+        marked or standing.p_text(task.p(name, against)),
+        duration(row["wall_time_s"]) if row.get("wall_time_s") else "",
+    )
+
+
+def _tables(there: Standing) -> str:
+    """The tables of `results.md`."""
+    rows = [_row(row, there.task_of(row["experiment"])) for row in there.measured]
     table = _markdown(_rows(rows)) if rows else ""
-    if left_out:
-        reasons = "; ".join(dict.fromkeys(left_out))
+    table += "".join(f"\n{task.title}: {task.verdict}\n" for task in there.tasks if task.verdict)
+    if there.left_out:
+        reasons = "; ".join(dict.fromkeys(there.left_out))
         table += f"\nLeft out: {printable(reasons)}\n"
-    over_seeds = _over_seeds(measured)
-    if over_seeds:
-        table += f"\n## Over seeds\n\n{_markdown(_rows(over_seeds))}"
-    write_json(output_dir / "results.json", measured)
-    if unknown := open_set_table.table(
-        [m for m in measured if m.get("open_set") and m.get("model")]
-    ):
-        table += f"\n## Unknown generators\n\n{_markdown(unknown)}"
-    write_atomic(output_dir / "results.md", f"# Results\n\n{table}")
-    return table
+    return table + "".join(f"\n{part}" for part in _parts(there))
 
 
-def _measured(output_dir: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The metrics of all runs, and of evaluations that were written there, and what is damaged."""
-    measured, left_out = [], []
-    # What is hidden is a run that has not taken its place yet.
-    for path in sorted(output_dir.glob(f"[!.]*/{runs.METRICS}")):
-        try:
-            # Named after its folder, which may have been moved.
-            metrics = records.read(path, records.METRICS)
-            measured.append({"experiment": ""} | metrics | {"experiment": path.parent.name})
-        except (DfkError, OSError) as error:
-            left_out.append(str(error))
-    return measured, left_out
+def _parts(there: Standing) -> list[str]:
+    """What is said of experiments of several seeds, and of runs that left a class out."""
+    parts = []
+    if over_seeds := _over_seeds(there.measured):
+        parts.append(f"## Over seeds\n\n{_markdown(_rows(over_seeds))}")
+    left_out = [m for m in there.measured if m.get("open_set") and m.get("model")]
+    if unknown := open_set_table.table(left_out):
+        parts.append(f"## Unknown generators\n\n{_markdown(unknown)}")
+    return parts
 
 
 def published(experiment: str, data: Catalog) -> float | None:
@@ -89,33 +143,7 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def _p_value(
-    output_dir: Path, metrics: dict[str, Any], above: dict[str, Any] | None, left_out: list[str]
-) -> float | None:
-    """McNemar's p between two rows; None for the first, and where they share no image or task.
-
-    Predictions that cannot be read are added to `left_out`.
-    """
-    if above is None or metrics["data_dir"] != above["data_dir"]:
-        return None
-    if _classes(metrics) != _classes(above):
-        return None
-    answers = []
-    for row in (metrics, above):
-        try:
-            answers.append(read_correct(output_dir / row["experiment"] / runs.PREDICTIONS))
-        except (DfkError, OSError) as error:
-            left_out.append(str(error))
-    if len(answers) < 2 or not answers[0].keys() & answers[1].keys():
-        return None
-    return mcnemar(*answers).p_value
-
-
-def _classes(metrics: dict[str, Any]) -> list[str]:
-    return [row["class"] for row in metrics["per_class"]]
-
-
-def _row(metrics: dict[str, Any], p_value: float | None) -> dict[str, str]:
+def _row(metrics: Metrics, task: Task) -> dict[str, str]:
     """Column -> cell; an evaluation of a finished model lacks what only a training has."""
     low, high = metrics["accuracy_ci95"]
     seen = [c for c in metrics["per_class"] if c["support"]]
@@ -129,7 +157,9 @@ def _row(metrics: dict[str, Any], p_value: float | None) -> dict[str, str]:
         "accuracy": f"{metrics['accuracy']:.2%}",
         "95 % interval": f"{low:.1%} to {high:.1%}",
         "published": _cell(metrics.get("published_accuracy"), "{:.2%}"),
-        "p against the row above": _cell(p_value, "{:.2g}"),
+        "p against the best": "best"
+        if task.p_values and task.best == metrics["experiment"]
+        else standing.p_text(task.p(metrics["experiment"], task.best)),
         "macro F1": f"{metrics['macro_f1']:.3f}",
         "weakest F1": f"{weakest['f1']:.3f} ({weakest['class']})",
         "ECE": f"{metrics['ece']:.3f}",
@@ -187,7 +217,10 @@ def _rows(table: list[dict[str, str]]) -> list[list[str]]:
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
     # A name is text, whatever it holds: no markup, no cell of its own.
-    rows = [[_MARKUP.sub(r"\\\g<0>", printable(cell)) for cell in row] for row in rows]
+    return _aligned([[_MARKUP.sub(r"\\\g<0>", printable(cell)) for cell in row] for row in rows])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

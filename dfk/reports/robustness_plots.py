@@ -19,6 +19,7 @@ from dfk.evaluation.degrade import OPERATIONS
 from dfk.evaluation.metrics import wilson
 from dfk.reports import plots
 from dfk.reports.plots import ACCENT, INK, LINE, MUTED, WARM
+from dfk.text import shortened
 
 _CLEAN = "clean"
 _DEEPEST = 0.65  # How opaque a cell gets: its text stays readable in both themes.
@@ -69,7 +70,7 @@ def recall(rows: Sequence[Row], per_class: Sequence[Row]) -> str:
     it fell. The first column is the accuracy, over all classes.
     """
     here = [i for i, row in enumerate(per_class) if row.get("support")]
-    names = ["all", *(plots.shortened(str(per_class[i]["class"]), 12) for i in here)]
+    names = ["all", *(shortened(str(per_class[i]["class"]), 12) for i in here)]
     table = np.array([[row["accuracy"], *(row["recall"][i] for i in here)] for row in rows])
     labels = [f"{row['operation']} {row['severity']}" for row in rows]
     labels[0] = _CLEAN

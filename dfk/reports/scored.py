@@ -5,6 +5,7 @@ Training and `dfk evaluate` both make `metrics.json`, `predictions.csv` and `rep
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from dfk.data.catalog import Split
 from dfk.evaluation import conformal, metrics
 from dfk.inference import Classifier, load
 from dfk.inference.explain import Explainer, can_explain
+from dfk.reports import samples
 from dfk.reports.mistakes import worst_mistakes
 from dfk.reports.predictions import write_predictions
 from dfk.reports.report import TRAIN, write_report
@@ -121,6 +123,8 @@ def write(
         mistakes=worst_mistakes(split, probabilities, names, explainer),
         probabilities=probabilities,
         labels=split.labels,
+        samples=samples.of_run(split, probabilities, names, told["config"]),
+        written=f"{datetime.date.today()}",
         **told,
     )
     write_json(folder / runs.METRICS, measured)

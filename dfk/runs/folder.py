@@ -117,7 +117,7 @@ def _check_output_dir(folder: Path) -> None:
         raise UsageError(f"{there} is no folder; choose another --output_dir")
     if not os.access(there, os.W_OK | os.X_OK):
         raise UsageError(f"{there} cannot be written; choose another --output_dir")
-    ownership.refuse_others(folder, "results.md", "results.json")
+    ownership.refuse_others(folder, *ownership.RESULTS)
 
 
 def _is_unused(path: Path) -> bool:

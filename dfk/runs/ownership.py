@@ -10,8 +10,9 @@ from pathlib import Path
 from dfk.errors import UsageError
 from dfk.runs.columns import PREDICTIONS
 
-# What `dfk evaluate`, `dfk audit`, `dfk explain` and an export write, by name or pattern
+# What `dfk evaluate`, `results`, `audit`, `explain` and an export write, by name or pattern
 EVALUATION = ("metrics.json", "predictions.csv", "report.html")
+RESULTS = ("results.md", "results.json", "index.html")
 AUDIT = ("audit.json", "audit.html")
 PICTURES = ("[0-9][0-9][0-9][0-9]*-*.png",)
 BESIDE = ("README.md", "models.config", "config.pbtxt")  # The versions
@@ -22,6 +23,7 @@ PICTURE_MARK = "dfk explain"
 _MARKS = {
     "results.md": rb"\A# Results\n\n(\| experiment |\nLeft out: )",
     "results.json": rb'\A\[(\]|\s*\{\s*"experiment": )',
+    "index.html": rb"dfk runs</title>",
     "metrics.json": rb'\A\{\s*"experiment": ',
     "predictions.csv": b"\\A" + ",".join(PREDICTIONS).encode(),
     "report.html": rb"dfk report</title>",

@@ -19,7 +19,8 @@ from dfk.data.catalog import Catalog, Split
 from dfk.data.stored import File, kept_of
 from dfk.errors import UsageError
 from dfk.evaluation.calibration import fit_temperature
-from dfk.models import added, locate
+from dfk.models import added
+from dfk.runs import locate
 from dfk.system import files, hardware
 from dfk.training import sources
 from dfk.training.scoring import predict

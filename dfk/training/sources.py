@@ -16,7 +16,7 @@ from dfk.config.options import Added
 from dfk.config.start import is_run
 from dfk.errors import UsageError
 from dfk.model_files import keras_files
-from dfk.models import locate
+from dfk.runs import locate
 from dfk.text import nfc
 from dfk.training import strategy
 

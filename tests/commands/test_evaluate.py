@@ -111,7 +111,7 @@ def test_what_cannot_be_read_is_named_and_left_out(model, tmp_path, capsys):
     [
         (["--split=test"], 1, "has no split test; it has train, validation"),
         (["--class_map=a"], 2, "'a' is not LABEL:CLASS"),
-        (["--data_dir=no/such"], 1, "no/such: no such folder"),
+        (["--data_dir=no/such"], 2, "no/such: no such folder"),
     ],
 )
 def test_a_mistake_is_one_message(more, code, message, model, data, capsys):
@@ -167,8 +167,8 @@ def test_runs_that_cannot_be_compared(tmp_path, capsys):
     (tmp_path / "c.csv").write_text("x\n1\n")
     assert cli.main(["compare", a, str(tmp_path / "c.csv")]) == 1
     assert "c.csv is no predictions.csv" in capsys.readouterr().err
-    assert cli.main(["compare", a, str(tmp_path / "none")]) == 1
-    assert "none: No such file" in capsys.readouterr().err
+    assert cli.main(["compare", a, str(tmp_path / "none")]) == 2
+    assert "none: no such file" in capsys.readouterr().err
     (tmp_path / "d.csv").write_text("image_id,label,predicted\nx,,1\n")
     assert cli.main(["compare", a, str(tmp_path / "d.csv")]) == 1
     assert "no labelled image in common" in capsys.readouterr().err
@@ -177,7 +177,7 @@ def test_runs_that_cannot_be_compared(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["metrics.json", "predictions.csv", "report.html"])
 def test_files_of_others_are_not_written_over(name, tmp_path, capsys):
     (tmp_path / name).write_text("mine")
-    assert cli.main(["evaluate", "none", "--data_dir=none", f"--output_dir={tmp_path}"]) == 2
+    assert cli.main(["evaluate", "unibuc", "--data_dir=demo", f"--output_dir={tmp_path}"]) == 2
     assert f"{tmp_path / name} is there and dfk did not write it" in capsys.readouterr().err
     assert (tmp_path / name).read_text() == "mine"
 
@@ -210,6 +210,6 @@ def test_names_are_compared_in_one_form_of_unicode(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "a", ":x", "a:", '"a:x', "a:x,", "a:x\nb:y"])
 def test_a_class_map_that_is_none_is_refused(text, capsys):
-    assert cli.main(["evaluate", "none", "--data_dir=none", f"--class_map={text}"]) == 2
+    assert cli.main(["evaluate", "unibuc", "--data_dir=demo", f"--class_map={text}"]) == 2
     err = capsys.readouterr().err
     assert "is not LABEL:CLASS" in err and err.count("\n") == 1

@@ -3,9 +3,11 @@
 import contextlib
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import Counter
@@ -17,6 +19,7 @@ import pytest
 from dfk import cli, inference
 from tests import corpus, declared
 from tests.networks import save_tiny
+from tests.pictures import encode, noise
 
 ray = pytest.importorskip("ray")
 import psutil  # noqa: E402 -- it comes with Ray
@@ -65,7 +68,9 @@ def folder(tmp_path_factory):
 
 
 def _predict(model, inputs, output, *more):
-    return cli.main(["predict", model, str(inputs), "--engine=ray", f"--output={output}", *more])
+    return cli.main(
+        ["predict", model, str(inputs), "--engine=ray", f"--output_dir={output}", *more]
+    )
 
 
 def _local(model, inputs, output, *more):
@@ -190,7 +195,7 @@ def test_options_hold_for_every_row(cluster, model, folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--engine=ray takes --output=FOLDER"),
+        ([], "--engine=ray takes --output_dir=DIR"),
         (["--output=OUT", "--format=json"], "--format=parquet or csv"),
         (["--output=USED"], "holds something else"),
         (["--output=OUT", "--coverage=0.9"], "carries no threshold"),
@@ -293,3 +298,36 @@ def test_without_ray_the_extra_is_named(model, tmp_path):
         2,
         "dfk: --engine=ray needs Ray: pip install 'dfk-keras[ray]'\n",
     )
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_one_bar_and_nothing_of_rays_log(tmp_path):
+    """A name of a model of dfk's is as good as a path here, too."""
+    (tmp_path / "images").mkdir()
+    for i in range(40):
+        (tmp_path / "images" / f"{i}.png").write_bytes(encode(noise(40, 40, i), "PNG"))
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (30, 100))
+    options = ["--engine=ray", f"--output_dir={tmp_path}/out"]
+    command = [
+        sys.executable,
+        "-m",
+        "dfk",
+        "predict",
+        "unibuc-small",
+        f"{tmp_path}/images",
+        *options,
+    ]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs):
+        os.close(theirs)
+        sent = b""
+        with contextlib.suppress(OSError):  # As Linux says that nobody is left
+            while some := os.read(ours, 2**16):
+                sent += some
+    os.close(ours)
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", sent.decode()))
+    bars = [line for line in lines if line.startswith("predict: ")]
+    assert re.search(r" 40/40 \[.*images/s\]", bars[-1]), bars
+    rows, *doubts = (line for line in lines if line.strip() and line not in bars)
+    assert rows == f"40 rows in {tmp_path}/out"
+    assert all(re.match(r"dfk: \d+ of 40 answers are in doubt: ", line) for line in doubts), doubts

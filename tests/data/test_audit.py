@@ -16,9 +16,11 @@ from dfk.data.file_traces import Traces
 from dfk.data.jpeg_grid import Grid
 from dfk.data.leakage import probe
 from dfk.evaluation import degrade
+from dfk.reports import audit_page
 from tests import declared
 from tests.datasets import write_folders, write_kaggle
 from tests.pictures import noise
+from tests.reports.rendered import Page
 
 CLASSES = ("gan", "vae")
 
@@ -274,3 +276,23 @@ def test_groups_across_splits_are_counted(kaggle):
     assert findings["groups"][0]["splits"] == ("train", "validation")
     assert any("both train and validation: 10" in warning for warning in findings["warnings"])
     assert audit(kaggle)["groups"] == []
+
+
+def test_the_page_shows_pairs_side_by_side_and_some_of_each_class(clean, tmp_path, capsys):
+    first = clean / "train" / "gan" / "0.png"
+    copy = clean / "validation" / "gan" / "a_copy.png"
+    shutil.copy(first, copy)
+    with Image.open(clean / "train" / "vae" / "1.png") as image:
+        image.resize((64, 64)).save(clean / "validation" / "vae" / "near.png")
+    gone = _noise(clean / "train" / "vae" / "zz.png", 99)
+    findings = audit(clean)
+    gone.unlink()
+    findings["near_duplicates"]["pairs"].append([str(gone), str(first)])
+    audit_page.write(tmp_path / "out", findings)
+    page = Page((tmp_path / "out" / "audit.html").read_text())
+    shown = page.pictures()
+    assert len(shown) == 8 + 8 + 2 * 3 - 1 and "not shown" in page.words
+    for path, pixels in zip((first, copy), shown[16:18], strict=True):
+        np.testing.assert_array_equal(pixels, np.asarray(Image.open(path)))
+    assert "validation/gan/a_copy.png" in page.words.replace(" ", "")
+    assert page.source.count("<wbr>") > 4

@@ -7,6 +7,7 @@ import pytest
 
 from dfk.data import catalog
 from dfk.data.catalog import DataError
+from dfk.errors import UsageError
 from tests.datasets import COUNTS, names_by_id, save, write_csv, write_folders, write_kaggle
 
 SPLITS = tuple(COUNTS)
@@ -228,7 +229,7 @@ def test_a_split_without_class_folders_is_named(tmp_path):
 )
 def test_a_folder_without_data_is_refused(tmp_path, name, what):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=what) as error:
+    with pytest.raises(UsageError if name else DataError, match=what) as error:
         catalog.read(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
 
@@ -287,7 +288,7 @@ def test_reading_leaves_pythons_collector_as_it_was(tmp_path):
     assert gc.isenabled()
     gc.disable()
     try:
-        with pytest.raises(DataError):
+        with pytest.raises(UsageError):
             catalog.read(tmp_path / "missing")
         assert not gc.isenabled()
     finally:

@@ -87,7 +87,7 @@ def test_the_table_of_a_folder_ends_with_its_open_set_runs(output_dir):
     cells = [[cell.strip() for cell in line.split("|")[1:4]] for line in second.splitlines()[2:]]
     assert [row[:2] for row in cells] == [["1", "without_1"], ["2", "svm_forensic"]]
     # Models of other classes are not tested against each other, though they share images.
-    assert "p against the row above" not in first
+    assert "p against the best" not in first
 
 
 def test_the_saved_threshold_is_what_the_holdout_says(output_dir):

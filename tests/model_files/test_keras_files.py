@@ -17,7 +17,7 @@ from dfk import models
 from dfk.errors import UsageError
 from dfk.model_files import archives, bounds, keras_config, keras_files
 from dfk.model_files.refused import Refused
-from dfk.models.locate import locate
+from dfk.runs.locate import locate
 from tests.networks import save_tiny
 
 CONFIG, WEIGHTS = keras_files.CONFIG, keras_files.WEIGHTS

@@ -11,7 +11,7 @@ from dfk import cli, inference, models
 from dfk.data import embedded
 from dfk.errors import UsageError
 from dfk.export import compact
-from dfk.models import locate
+from dfk.runs import locate
 from tests.networks import network
 from tests.pictures import noise
 

@@ -6,10 +6,11 @@ import pytest
 
 from dfk import models
 from dfk.errors import UsageError
-from dfk.models import locate, starts
+from dfk.models import starts
 from dfk.models.deepfakenet import DeepFakeNet
 from dfk.models.residual import ResidualNet
 from dfk.models.rich import RichNet
+from dfk.runs import locate
 from tests.networks import network
 from tests.pictures import noise
 

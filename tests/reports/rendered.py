@@ -10,7 +10,7 @@ from PIL import Image
 from dfk.reports.mistakes import Mistake
 from dfk.reports.report import write_report
 
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
 
 
 class Page(HTMLParser):

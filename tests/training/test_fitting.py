@@ -327,8 +327,9 @@ def test_a_suite_fills_the_table(data_dir, tmp_path, capsys):
     assert cli.main(["train", *arguments, "--image_size=16"]) == 0
     rows = json.loads((tmp_path / "runs" / "results.json").read_text())
     assert [row["experiment"] for row in rows] == ["one", "two"]
-    table = capsys.readouterr().out
-    assert "p against the row above" in table
+    out = capsys.readouterr().out
+    assert "| one " in out and "p: McNemar's, by Holm, against " in out
+    assert f"page    {tmp_path}/runs/index.html" in out
 
 
 def test_the_least_image_follows_from_the_flags_members_and_teacher(tmp_path):

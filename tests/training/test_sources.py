@@ -9,7 +9,7 @@ import pytest
 from dfk import config, inference, models, runs, training
 from dfk.errors import UsageError
 from dfk.model_files import keras_files
-from dfk.models import locate
+from dfk.runs import locate
 from dfk.runs.folder import _difference
 from dfk.training import sources
 from tests.datasets import write_kaggle

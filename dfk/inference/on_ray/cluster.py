@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import importlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -24,16 +27,27 @@ def connected() -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     _check_address(address)
     own = {} if address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error", **own)
     except ConnectionError as error:
         raise UsageError(f"RAY_ADDRESS={address}: there is no Ray cluster ({error})") from error
+    _quiet()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _quiet() -> None:
+    """Leaves of Ray's log what went wrong; it tells of each plan and each bar that is not drawn."""
+    importlib.import_module("ray.data")  # Its import makes the loggers anew.
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+        for handler in logging.getLogger(name).handlers:
+            handler.setLevel(logging.ERROR)
+    # Ray brings colorama, which ends with an escape sequence, whatever stdout is.
+    if colours := sys.modules.get("colorama.initialise"):
+        atexit.unregister(colours.reset_all)
 
 
 def _check_address(address: str | None) -> None:

@@ -14,17 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import ray
-from absl import logging
 
 from dfk import inference
 from dfk.data.sources import Unreadable
 from dfk.errors import DfkError
 from dfk.inference.answers import answers_of
 from dfk.inference.cells import Cells
-from dfk.inference.on_ray import output_folder
+from dfk.inference.on_ray import output_folder, progress
 from dfk.inference.on_ray.cluster import Pool, pool
 from dfk.inference.on_ray.inputs import parquet_files, parts_of
 from dfk.inference.on_ray.output_folder import Outcome
+from dfk.runs import locate
 from dfk.runs.columns import CONFIDENCE, DOUBT, ERROR, LABEL, PATH
 
 # Rows of a part: what a killed call scores once more, and as often actors load the model.
@@ -63,7 +63,7 @@ def score(
         DfkError: if there is no image, or a part came out with other rows than went in.
     """
     scorer = {
-        "model": os.path.abspath(model),
+        "model": os.path.abspath(locate.locate(model)),
         "form": form,
         "batch_size": batch_size,
         **asked,
@@ -74,21 +74,31 @@ def score(
     settings["columns"] = [PATH, LABEL, CONFIDENCE, ERROR, DOUBT]
     given = parquet_files(inputs)
     with output_folder.begun(output, settings):
-        parts = parts_of(inputs, given, output / output_folder.LIST, part_rows)
-        for number, files in enumerate(parts):
-            part = output / f"part-{number:05}"
-            if not part.is_dir():
-                logging.info("part %d of %d", number + 1, len(parts))
-                _score_part(files, part, form, pool(actors), scorer)
+        parts = {
+            output / f"part-{number:05}": files
+            for number, files in enumerate(
+                parts_of(inputs, given, output / output_folder.LIST, part_rows)
+            )
+        }
+        rows = {part: _rows(files) for part, files in parts.items()}
+        before = sum(count for part, count in rows.items() if part.is_dir())
+        with progress.shown(sum(rows.values()), before) as counter:
+            for part, files in parts.items():
+                if not part.is_dir():
+                    _score_part(files, part, form, pool(actors), {**scorer, "counter": counter})
         return output_folder.outcome_of(output, form)
+
+
+def _rows(files: Sequence[str]) -> int:
+    return sum(pa.parquet.read_metadata(file).num_rows for file in files)
 
 
 def _score_part(
     files: Sequence[str], part: Path, form: str, pool: Pool, scorer: Mapping[str, Any]
 ) -> None:
     """Scores the rows of Parquet files into the folder `part`, which appears whole."""
-    ray.data.DataContext.get_current().enable_progress_bars = os.isatty(2)
-    rows = sum(pa.parquet.read_metadata(file).num_rows for file in files)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # dfk has its own.
+    rows = _rows(files)
     aside = part.with_name(f".{part.name}")
     shutil.rmtree(aside, ignore_errors=True)
     blocks = max(1, rows // _BLOCK_ROWS)
@@ -121,6 +131,7 @@ class Scorer:
         form: str,
         threads: int,
         batch_size: int = inference.BATCH_SIZE,
+        counter: Any = None,
         **asked: Any,
     ):
         import tensorflow as tf
@@ -134,10 +145,13 @@ class Scorer:
             classifier.predict, batch_size=batch_size, **self._answers.labelling
         )
         self._is_text = form == "csv"
+        self._counter = counter
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Rows of a list or of images' bytes -> rows of answers, as `dfk predict` gives them."""
         predictions = self._predict(self._images(batch))
+        if self._counter is not None:
+            self._counter.add.remote(len(predictions))
         cells = zip(*map(self._answers.flat, predictions), strict=True)
         columns = [batch["path"], *map(self._column, self._answers.kinds, cells)]
         return dict(zip(self._answers.unlike_heads, columns, strict=True))

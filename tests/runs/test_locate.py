@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dfk.errors import UsageError
-from dfk.models import locate
+from dfk.runs import locate
 
 
 @pytest.fixture
