@@ -34,6 +34,7 @@ def test_what_is_not_met_ends_with_1(capfd, monkeypatch):
     [
         (["benchmark", "speed"], "invalid choice: 'speed'"),
         (["benchmark", "svm", "runs/ensemble"], "only serve takes a MODEL, not svm"),
+        (["benchmark", "svm", "--trace=profile"], "--trace is of gpu"),
     ],
 )
 def test_wrong_usage_is_a_message(arguments, message, capfd):

@@ -121,9 +121,8 @@ class _Race:
             yield _peak(what, self._ask(self._theirs, do="peak"))
         if trace and self._ours.is_there:
             traced = self._ask(self._ours, do="trace", folder=trace)
-            yield Row(
-                f"{case.title}: share of the time that the GPU is at work", traced.get("busy")
-            )
+            what = f"{case.title}: share of the time that the GPU is at work"
+            yield Row(what, traced.get("busy"), note=traced.get("problem", ""))
         self._longest = max(self._longest, time.monotonic() - start)
 
     def _of_case(self, case: Case, own: Figures, their: Figures) -> Iterator[Row]:
