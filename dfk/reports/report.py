@@ -11,6 +11,7 @@ from markupsafe import Markup
 from dfk.data import embedded
 from dfk.evaluation import conformal
 from dfk.reports import class_plots, confidence_plots, plots, resaving, robustness_plots
+from dfk.reports.feature_map import FeatureMap
 from dfk.reports.html import DASH, is_figure, render
 from dfk.reports.mistakes import Mistake
 from dfk.reports.samples import NONE, Samples
@@ -37,6 +38,7 @@ def write_report(
     labels: np.ndarray,
     command: str | None = None,
     samples: Samples = NONE,
+    feature_map: FeatureMap | None = None,
     written: str = "",
 ) -> None:
     """Writes the report of one run to `path`, whole or not at all.
@@ -57,6 +59,7 @@ def write_report(
         labels: int [N], the true classes.
         command: what repeats it; None for the training of the run in the page's folder.
         samples: pictures of images of the split.
+        feature_map: where images lie by what the model sees in them, if that is known.
         written: when, as it is to be read.
     """
     names = [str(row["class"]) for row in metrics.get("per_class", ())]
@@ -73,6 +76,7 @@ def write_report(
         confusion=Markup(plots.confusion(matrix, names, samples.cells)) if matrix.size else None,
         confusions=_confusions(matrix, names),
         samples=samples,
+        feature_map=feature_map,
         by_class=class_plots.of_classes(probabilities, labels, names) if len(labels) else None,
         written=written,
         simulated=_is_simulated(metrics),

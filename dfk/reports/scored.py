@@ -18,7 +18,7 @@ from dfk.data.catalog import Split
 from dfk.evaluation import conformal, metrics
 from dfk.inference import Classifier, load
 from dfk.inference.explain import Explainer, can_explain
-from dfk.reports import samples
+from dfk.reports import feature_map, samples
 from dfk.reports.mistakes import worst_mistakes
 from dfk.reports.predictions import write_predictions
 from dfk.reports.report import TRAIN, write_report
@@ -123,6 +123,7 @@ def write(
         mistakes=worst_mistakes(split, probabilities, names, explainer),
         probabilities=probabilities,
         labels=split.labels,
+        feature_map=feature_map.of(classifier, split, probabilities, names),
         samples=samples.of_run(split, probabilities, names, told["config"]),
         written=f"{datetime.date.today()}",
         **told,

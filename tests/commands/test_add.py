@@ -61,7 +61,7 @@ def test_a_second_class_is_added_beside_the_first(finished, new_images, tmp_path
         (["unibuc", "new", "{new}", "--data_dir=demo", "--epochs=3"], "--model=added has none"),
         (["unibuc", "2", "{new}", "--data_dir={data}"], "there is such a class already"),
         (["unibuc", "new", "{new}", "--data_dir={data}"], "the base unibuc knows the classes"),
-        (["unibuc", "new", "{new}/none", "--data_dir={data}"], "there is no folder"),
+        (["unibuc", "new", "{new}/none", "--data_dir={data}"], "no such folder"),
     ],
 )
 def test_a_mistake_is_told_before_any_work(

@@ -246,12 +246,12 @@ def test_an_image_that_is_at_work_does_not_keep_it_from_ending(classifier, tmp_p
     ("arguments", "message"),
     [
         ([], "required: MODEL"),
-        (["none", "--port=0"], "there is no model at none"),
-        (["none", "--port=70000"], "70000 is no port"),
-        (["none", "--host=256.0.0.1"], "cannot listen at --host=256.0.0.1"),
-        (["none", "--max_upload_mb=0"], "0 is not a whole number from 1"),
-        (["none", "--min_confidence=2"], "2 is not within 0..1"),
-        (["none", "--allow_host=http://name"], "'http://name' is no name of a host"),
+        (["gone", "--port=0"], "there is no model at gone"),
+        (["unibuc-small", "--port=70000"], "70000 is no port"),
+        (["unibuc-small", "--host=256.0.0.1"], "cannot listen at --host=256.0.0.1"),
+        (["unibuc-small", "--max_upload_mb=0"], "0 is not a whole number from 1"),
+        (["unibuc-small", "--min_confidence=2"], "2 is not within 0..1"),
+        (["unibuc-small", "--allow_host=http://name"], "'http://name' is no name of a host"),
     ],
 )
 def test_a_mistake_is_one_message(arguments, message, capsys):
@@ -260,20 +260,22 @@ def test_a_mistake_is_one_message(arguments, message, capsys):
     assert err.startswith("dfk: ") and message in err and err.count("\n") == 1 and not out
 
 
-def test_a_port_that_is_taken_is_named_and_the_default_gives_way(capsys):
+def test_a_port_that_is_taken_is_named_and_the_default_gives_way(tmp_path, capsys):
+    damaged = tmp_path / "damaged.keras"
+    damaged.write_bytes(b"x")
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # If someone else has taken it already
             stack.enter_context(socket.create_server(("127.0.0.1", 7860)))
-        assert cli.main(["demo", "none", "--port=7860"]) == 2
+        assert cli.main(["demo", str(damaged), "--port=7860"]) == 2
         message = "cannot listen at --host=127.0.0.1 --port=7860: Address already in use"
         assert capsys.readouterr().err == f"dfk: {message}\n"
-        assert cli.main(["demo", "none"]) == 2
-        given, missing = capsys.readouterr().err.splitlines()
+        assert cli.main(["demo", str(damaged)]) == 2
+        given, refused = capsys.readouterr().err.splitlines()
         assert given == "dfk: port 7860 is taken, so the page gets another"
-        assert missing.startswith("dfk: there is no model at none")
+        assert refused.startswith(f"dfk: {damaged}")
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert cli.main(["demo", "none"]) == 2
+    assert cli.main(["demo", "unibuc-small"]) == 2
     assert "the page needs uvicorn: pip install 'dfk-keras[demo]'" in capsys.readouterr().err
