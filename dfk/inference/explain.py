@@ -7,7 +7,7 @@ Gradient-based Localization".
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -53,6 +53,7 @@ class Explanation:
         label, confidence: as `Classifier.predict` gives them, of the whole image.
         heats: the model's, then, for an ensemble, each member's.
         whole: the whole image, smaller, with a frame around the part; None where it is no part.
+        unseen: the members that have no heat, such as `RichNet`, and the share of each.
     """
 
     image: np.ndarray
@@ -61,16 +62,19 @@ class Explanation:
     heats: Sequence[Heat]
     part: str = ""
     whole: np.ndarray | None = None
+    unseen: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def overlay(self) -> np.ndarray:
         """The image under the model's heat, uint8 [H, W, 3]."""
         return panels.overlay(self.image, self.heats[0].map)
 
     def picture(self) -> Image.Image:
-        """The image, and a panel for each heat, with label and confidence."""
+        """The image, and a panel for each heat, with label, confidence and all members' shares."""
         caption = printable(f"{self.label}  {self.confidence:.1%}")
         first, *members = self.heats
-        shown = [(self.image, caption), (panels.overlay(self.image, first.map), first.name)]
+        others = "".join(f"  {name} x {share:.2f} (no map)" for name, share in self.unseen.items())
+        named = printable(f"{first.name}{others}")
+        shown = [(self.image, caption), (panels.overlay(self.image, first.map), named)]
         if self.whole is not None:
             shown = [(self.whole, f"{caption}  {self.part}"), (self.image, "the part"), shown[1]]
         shown += [
@@ -104,6 +108,7 @@ class Explainer:
             )
         self._classifier, self._model = classifier, model
         self._members = models.members_of(model)
+        self._names = _names([member.name for member in self._members])
         self._seen = [i for i, member in enumerate(self._members) if _is_cnn(member)]
         networks = [self._members[i] for i in self._seen] or [model]
         self._probes = [_probe(network) for network in networks]
@@ -138,15 +143,18 @@ class Explainer:
             self._map(probe, image, target, window, shown.shape[:2], resized)
             for probe, resized in zip(self._probes, self._resized, strict=True)
         ]
-        heats = [Heat(self._classifier.name, 1.0, maps[0])]
+        heats, unseen = [Heat(self._classifier.name, 1.0, maps[0])], {}
         if self._members:
-            weights = self._weights(image)[self._seen]
-            mean = _normalised(np.tensordot(weights, np.stack(maps), 1))
-            members = [self._members[i] for i in self._seen]
-            names = [member.name.partition("_")[2] or member.name for member in members]
-            heats = [Heat(self._classifier.name, 1.0, mean)]
-            heats += [Heat(*row) for row in zip(names, weights.tolist(), maps, strict=True)]
-        return Explanation(shown, prediction.label, prediction.confidence, heats, part, whole)
+            shares = dict(zip(self._names, self._weights(image).tolist(), strict=True))
+            names = [self._names[i] for i in self._seen]
+            mean = np.tensordot([shares[name] for name in names], np.stack(maps), 1)
+            heats = [Heat(self._classifier.name, 1.0, _normalised(mean))]
+            heats += [
+                Heat(name, shares.pop(name), map) for name, map in zip(names, maps, strict=True)
+            ]
+            unseen = shares
+        answered = prediction.label, prediction.confidence
+        return Explanation(shown, *answered, heats, part, whole, unseen)
 
     def _part(self, image: np.ndarray, target: int) -> tuple[_Window, str]:
         """The part of an image that is shown, and which that is, in words; "" for all of it."""
@@ -180,6 +188,15 @@ class Explainer:
         """The share of each member in the answer to an image, float [M]."""
         evidence = models.split_evidence(self._model, self._evidence(_batch(image)).numpy())
         return models.member_shares(self._model, evidence)[0]
+
+
+def _names(members: Sequence[str]) -> list[str]:
+    """What members of an ensemble are called in a picture: where two are alike, by their places."""
+    names = [name.partition("_")[2] or name for name in members]
+    return [
+        f"{name} {place}" if names.count(name) > 1 else name
+        for place, name in enumerate(names, start=1)
+    ]
 
 
 def _batch(image: np.ndarray) -> tf.Tensor:

@@ -18,7 +18,7 @@ from dfk.data.catalog import Split
 from dfk.evaluation import conformal, metrics
 from dfk.inference import Classifier, load
 from dfk.inference.explain import Explainer, can_explain
-from dfk.reports import feature_map, samples
+from dfk.reports import feature_map, samples, tensorboard
 from dfk.reports.mistakes import worst_mistakes
 from dfk.reports.predictions import write_predictions
 from dfk.reports.report import TRAIN, write_report
@@ -78,7 +78,10 @@ def write_run(
     Args:
         place: where the run will lie, if that is elsewhere.
     """
-    flags = (run_dir / runs.FLAGS).read_text().splitlines()
+    lines = (run_dir / runs.FLAGS).read_text().splitlines()
+    flags = dict(line.removeprefix("--").split("=", 1) for line in lines)
+    if (run_dir / runs.TENSORBOARD).is_dir():  # What is fitted at once has no curves.
+        tensorboard.write(run_dir / runs.TENSORBOARD, measured, flags, split)
     write(
         run_dir,
         load(run_dir),
@@ -87,7 +90,7 @@ def write_run(
         measured,
         title=measured["experiment"],
         history=records.read_history(run_dir / runs.HISTORY),
-        config=dict(line.removeprefix("--").split("=", 1) for line in flags),
+        config=flags,
         environment=json.loads((run_dir / runs.ENVIRONMENT).read_text()),
         command=TRAIN.format(place or run_dir),
     )

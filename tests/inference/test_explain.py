@@ -1,6 +1,7 @@
 """Heat maps: on the thing that decides, weighted as the ensemble weighed its members."""
 
 import csv
+import dataclasses
 import io
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_members_weigh_what_the_layer_weighed_them_on_that_image(tmp_path):
         mean = sum(w * part.map for w, part in zip(expected, parts, strict=True))
         np.testing.assert_allclose(whole.map, mean / mean.max(), rtol=1e-3, atol=1e-5)
     assert abs(weights[0][0] - weights[1][0]) > 1e-3
-    assert [part.name for part in parts] == ["deepfakenet", "deepfakenet"]
+    assert [part.name for part in parts] == ["deepfakenet 1", "deepfakenet 2"]
 
 
 def test_a_gate_weighs_members_by_the_image(tmp_path):
@@ -170,7 +171,10 @@ def test_a_member_that_is_no_cnn_has_no_heat(tmp_path):
     ensemble = models.Ensemble(members, method="average")
     found = explain.Explainer(_load(ensemble, tmp_path / "m.keras")).explain(_spot())
     assert [heat.weight for heat in found.heats] == [1.0, 0.5]
+    assert found.unseen == {"rich": 0.5}
     np.testing.assert_array_equal(found.heats[0].map, found.heats[1].map)
+    alone = dataclasses.replace(found, unseen={})
+    assert found.picture().tobytes() != alone.picture().tobytes()
 
 
 def test_a_rich_model_is_refused(tmp_path):
