@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from dfk.config.augmentation import DEGRADATIONS as NAMES
 from dfk.config.augmentation import STRENGTHS
+from dfk.data import draws
 from dfk.data.draws import count_of, uniform
 
 _LONGEST = 3  # Operations that an image goes through
@@ -23,7 +24,7 @@ _LARGEST = 1.3  # Factor that an image is enlarged by
 
 def gaussian(images: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
     """Blurs with a whole Gaussian whose standard deviation is drawn from 0.1 to `sigma` pixels."""
-    drawn = uniform(count_of(images), seed, (), min(0.1, sigma), sigma)[:, None, None]
+    drawn = draws.gaussian(count_of(images), sigma, seed)[:, None, None]
 
     def weights(size: tf.Tensor) -> tf.Tensor:
         place = tf.range(size)
@@ -89,16 +90,15 @@ def resize(images: tf.Tensor, factor: float, seed: tf.Tensor) -> tf.Tensor:
 
 def noise(images: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
     """Adds Gaussian noise to each value, whose standard deviation is drawn from 1 to `sigma`."""
-    drawn = uniform(count_of(images), seed, (1, 1, 1), min(1.0, sigma), sigma)
-    key = tf.random.experimental.stateless_fold_in(seed, 1)
-    return _whole(images + drawn * tf.random.stateless_normal(tf.shape(images), key))
+    drawn, key = draws.noise(count_of(images), sigma, seed)
+    normal = tf.random.stateless_normal(tf.shape(images), key)
+    return _whole(images + drawn[:, None, None, None] * normal)
 
 
 def tone(images: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
     """Changes brightness, contrast about the mean, or gamma by a factor within 1 +- `strength`."""
-    drawn = uniform(count_of(images), seed, (2, 1, 1, 1))
-    factor, kind = 1 + strength * (2 * drawn[:, 0] - 1), tf.cast(drawn[:, 1] * 3, tf.int32)
-    brightness, contrast, gamma = (tf.where(kind == k, factor, 1.0) for k in range(3))
+    factors = draws.tone(count_of(images), strength, seed)[..., None, None, None]
+    brightness, contrast, gamma = tf.unstack(factors, axis=1)
     mean = tf.reduce_mean(tf.reduce_mean(images, axis=1, keepdims=True), axis=(2, 3), keepdims=True)
     changed = tf.clip_by_value((images * brightness - mean) * contrast + mean, 0, 255)
     return _whole(255 * (changed / 255) ** gamma)
@@ -109,10 +109,10 @@ def cut(images: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
 
     What is left begins at the corner, so that the blocks of a JPEG no longer do.
     """
-    drawn = uniform(count_of(images), seed, (2, 2, 1))
+    drawn = draws.cut(count_of(images), share, seed)[..., None]
     for axis in (1, 2):
         size = tf.cast(tf.shape(images)[axis], tf.float32)
-        kept = tf.maximum(tf.round(size * (1 - share * drawn[:, axis - 1, 0])), 2)
+        kept = tf.maximum(tf.round(size * (1 - drawn[:, axis - 1, 0])), 2)
         first = tf.floor(drawn[:, axis - 1, 1] * (size - kept + 1))
         place = tf.math.floormod(tf.range(size), 2 * kept - 2)
         place = first + tf.minimum(place, 2 * kept - 2 - place)

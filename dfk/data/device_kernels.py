@@ -67,6 +67,54 @@ def blur(images: jax.Array, weight: jax.Array) -> jax.Array:
     return images
 
 
+def gaussian(images: jax.Array, sigma: jax.Array) -> jax.Array:
+    """Blurs with a whole Gaussian of `sigma` [N] pixels; whole numbers, as a file would hold."""
+    for axis in (1, 2):
+        place = jnp.arange(images.shape[axis], dtype=jnp.float32)
+        weight = jnp.exp(-(((place - place[:, None]) / sigma[:, None, None]) ** 2) / 2)
+        weight = weight / weight.sum(axis=2, keepdims=True)
+        way = "nij,njwc->niwc" if axis == 1 else "nij,nhjc->nhic"
+        # A GPU would multiply in TF32, which tells one grey level from the next no more.
+        images = jnp.einsum(way, weight, images, precision=lax.Precision.HIGHEST)
+    return _whole(images)
+
+
+def noise(images: jax.Array, drawn: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Adds Gaussian noise of a standard deviation [N], from a seed uint32 [2]; whole numbers.
+
+    The noise itself is JAX's: as strong as the host's, and other.
+    """
+    sigma, seed = drawn
+    normal = jax.random.normal(jax.random.wrap_key_data(seed, impl="threefry2x32"), images.shape)
+    return _whole(images + sigma[:, None, None, None] * normal)
+
+
+def tone(images: jax.Array, factors: jax.Array) -> jax.Array:
+    """Changes brightness, contrast about the mean and gamma by factors [N, 3]; whole numbers."""
+    brightness, contrast, gamma = factors.T[..., None, None, None]
+    mean = images.mean(axis=(1, 2, 3), keepdims=True)
+    changed = jnp.clip((images * brightness - mean) * contrast + mean, 0, 255)
+    return _whole(255 * (changed / 255) ** gamma)
+
+
+def cut(images: jax.Array, drawn: jax.Array) -> jax.Array:
+    """Cuts shares of the sides away, [N, 2, 2], and fills what is free by reflection."""
+    for axis in (1, 2):
+        size = images.shape[axis]
+        share, where = drawn[:, axis - 1, :, None].swapaxes(0, 1)
+        kept = jnp.maximum(jnp.round(size * (1 - share)), 2)
+        first = jnp.floor(where * (size - kept + 1))
+        place = jnp.arange(size, dtype=jnp.float32) % (2 * kept - 2)
+        place = (first + jnp.minimum(place, 2 * kept - 2 - place)).astype(jnp.int32)
+        place = place[:, :, None, None] if axis == 1 else place[:, None, :, None]
+        images = jnp.take_along_axis(images, place, axis=axis)
+    return images
+
+
+def _whole(images: jax.Array) -> jax.Array:
+    return jnp.clip(jnp.round(images), 0, 255)
+
+
 def _shifted(images: jax.Array, axis: int, by: int) -> jax.Array:
     """Each pixel's neighbour; beyond the first pixel lies the second."""
     size = images.shape[axis]

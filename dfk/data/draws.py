@@ -57,6 +57,29 @@ def blur(count: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
     return side / (1 + 2 * side)
 
 
+def gaussian(count: tf.Tensor, sigma: float, seed: tf.Tensor) -> tf.Tensor:
+    """The standard deviation of each image's blur in pixels, float32 [N]."""
+    return uniform(count, seed, (), min(0.1, sigma), sigma)
+
+
+def noise(count: tf.Tensor, sigma: float, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The standard deviation of each image's noise, float32 [N], and the seed of it, int64 [2]."""
+    key = tf.random.experimental.stateless_fold_in(seed, 1)
+    return uniform(count, seed, (), min(1.0, sigma), sigma), key
+
+
+def tone(count: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
+    """Brightness, contrast and gamma, float32 [N, 3]: of each image one that is not 1."""
+    drawn = uniform(count, seed, (2,))
+    factor, kind = 1 + strength * (2 * drawn[:, 0] - 1), tf.cast(drawn[:, 1] * 3, tf.int32)
+    return tf.stack([tf.where(kind == k, factor, 1.0) for k in range(3)], axis=1)
+
+
+def cut(count: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
+    """By axis, which share of its length an image loses, and where of 0..1: float32 [N, 2, 2]."""
+    return uniform(count, seed, (2, 2)) * [share, 1.0]
+
+
 def crop(
     count: tf.Tensor, height: tf.Tensor, width: tf.Tensor, size: int, seed: tf.Tensor
 ) -> tf.Tensor:

@@ -3,7 +3,8 @@
 The pipeline (`dfk.data.pipeline`) draws for each step which images it has and what becomes of
 them, a few numbers an image, and hands over those of many steps at once. From these and the
 images, which are on the device already, JAX makes the batches. What is drawn is what
-`make_dataset` draws with the same arguments; the batches are the same but for rounding.
+`make_dataset` draws with the same arguments; the batches are the same but for rounding, and for
+`noise`, whose values are too many to be handed over: they come from a seed that is drawn.
 """
 
 from __future__ import annotations
@@ -61,19 +62,29 @@ class Held(NamedTuple):
     labels: Any
 
 
+def _seeded_noise(count: int, sigma: float, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """How strong the noise of each image is, and a seed of it as JAX has them, uint32 [2]."""
+    drawn, key = draws.noise(count, sigma, seed)
+    return drawn, tf.bitcast(tf.cast(key, tf.int32), tf.uint32)
+
+
 # What is drawn for an augmentation: from the number of images, its strength and a seed.
-_DRAWN: dict[str, Callable[[int, float, tf.Tensor], tf.Tensor]] = {
+_DRAWN: dict[str, Callable[[int, float, tf.Tensor], Any]] = {
     "flip": draws.flip,
     "vflip": draws.flip,
     "turn": draws.turn,
     "rotate": draws.rotate,
     "jitter": draws.jitter,
     "blur": draws.blur,
+    "gaussian": draws.gaussian,
+    "noise": _seeded_noise,
+    "tone": draws.tone,
+    "cut": draws.cut,
 }
 
 
 def others(augmentations: Sequence[Step]) -> list[str]:
-    """The augmentations that a device cannot do: what writes files, or draws for each pixel."""
+    """The augmentations that a device cannot do: what writes files, or resizes by what is drawn."""
     return [step.name for step in augmentations if step.name not in _DRAWN]
 
 
@@ -157,7 +168,7 @@ def made(recipe: Recipe, held: Held, numbers: dict[str, Any]) -> tuple[Any, ...]
     apply = {
         "flip": functools.partial(kernels.mirror, axis=2),
         "vflip": functools.partial(kernels.mirror, axis=1),
-        **{name: getattr(kernels, name) for name in ("turn", "rotate", "jitter", "blur")},
+        **{name: getattr(kernels, name) for name in _DRAWN if hasattr(kernels, name)},
     }
     for position, (name, _) in enumerate(recipe.augmentations):
         if name not in augment.MOVES:

@@ -60,11 +60,14 @@ def _on_device(*, augmentations=(), mix=(0, 0), first_epoch=0, epochs=2, **optio
         # A place half way between two pixels is rounded one way or the other.
         ({"augmentations": ["rotate=30"]}, 1e-3),
         ({"augmentations": ["jitter=0.5", "blur", "flip"], "crop": 16}, 0),
+        ({"augmentations": ["tone=0.5", "cut=0.5"]}, 0),
+        # A grey level half way between two is rounded one way or the other.
+        ({"augmentations": ["gaussian=2"]}, 1e-3),
         ({"mix": (0, 1.0), "crop": 20, "class_weight": [1, 1, 1, 1, 2.7]}, 0),
         ({"mix": (0.5, 0)}, 0),
         ({"mix": (0.5, 1.0), "balanced": True}, 0),
     ],
-    ids=["plain", "moves", "rotate", "colours", "cutmix", "mixup", "both"],
+    ids=["plain", "moves", "rotate", "colours", "degraded", "gaussian", "cutmix", "mixup", "both"],
 )
 def test_the_device_makes_what_the_pipeline_makes(options, differ, monkeypatch):
     monkeypatch.setattr(resident, "AT_ONCE", 3)
@@ -77,6 +80,22 @@ def test_the_device_makes_what_the_pipeline_makes(options, differ, monkeypatch):
         for own, other in zip(host[1:], device[1:], strict=True):
             np.testing.assert_allclose(own, other, atol=1e-5)
     assert np.mean(others) <= differ
+
+
+def test_noise_is_as_strong_as_the_hosts_and_drawn_anew_for_each_image():
+    options = {"augmentations": ["noise=20"], "epochs": 3}
+    plain = _on_device(epochs=3)
+    found = {}
+    for name, made in {"host": _on_host, "device": _on_device}.items():
+        added = [a[0] - b[0] for a, b in zip(made(**options), plain, strict=True)]
+        found[name] = np.std(added, axis=(2, 3, 4)).ravel()
+        assert all((x == np.round(x)).all() for x in added)
+        assert len({image.tobytes() for batch in added for image in batch}) == len(found[name])
+    np.testing.assert_allclose(found["device"], found["host"], rtol=0.15)
+    assert found["device"].min() < 6 and found["device"].max() > 14
+    again = _on_device(**options)
+    rest = _on_device(**{**options, "first_epoch": 2})
+    np.testing.assert_array_equal(again[-1][0], rest[-1][0])
 
 
 def test_an_epoch_of_several_blocks_goes_on_where_another_ended(monkeypatch):
@@ -107,6 +126,6 @@ def test_blocks_are_alike_where_they_can_be(steps, most, sizes, monkeypatch):
 
 
 def test_what_a_device_cannot_draw_is_told():
-    steps = augment.parse(["flip", "turn", "jpeg=50", "degrade=0.5", "noise"])
-    assert resident.others(steps) == ["jpeg", "degrade", "noise"]
+    steps = augment.parse(["flip", "turn", "jpeg=50", "degrade=0.5", "noise", "resize"])
+    assert resident.others(steps) == ["jpeg", "degrade", "resize"]
     assert not resident.others(augment.parse(["light", "rotate", "jitter", "blur"]))
