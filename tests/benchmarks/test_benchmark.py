@@ -33,7 +33,7 @@ def test_what_is_not_met_ends_with_1(capfd, monkeypatch):
     ("arguments", "message"),
     [
         (["benchmark", "speed"], "invalid choice: 'speed'"),
-        (["benchmark", "svm", "runs/ensemble"], "only serve takes a MODEL, not svm"),
+        (["benchmark", "svm", "."], "only serve takes a MODEL, not svm"),
         (["benchmark", "svm", "--trace=profile"], "--trace is of gpu"),
     ],
 )

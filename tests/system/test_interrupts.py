@@ -197,7 +197,7 @@ _RUN_EXPERIMENTS = "import runpy; runpy.run_path('run_experiments.py', run_name=
     ],
 )
 def test_an_interrupt_while_it_starts_is_one_line(program, module, tmp_path):
-    arguments = ["train", "--data_dir=nowhere", f"--output_dir={tmp_path}"]
+    arguments = ["train", f"--data_dir={tmp_path}", f"--output_dir={tmp_path}"]
     arguments = arguments if program == _DFK else arguments[1:]
     done = subprocess.run(
         [sys.executable, "-c", _AT_IMPORT + program, module, *arguments],
