@@ -50,7 +50,7 @@ def test_a_resumed_average_of_before_ends_as_one_that_was_not_interrupted(
     assert resumed["nll"] == metrics["nll"]
     assert history(started.run_dir) == history(settings.run_dir)
     folders = {path.name for path in (started.run_dir / runs.TENSORBOARD).iterdir()}
-    assert folders == {"train", "holdout"}
+    assert folders == {"train", "holdout", "validation"}
 
 
 def test_smoothed_labels_cost_a_sure_answer(data_dir, tmp_path):
