@@ -21,6 +21,7 @@ from dfk.inference import versions
 from dfk.runs import EXPORTS as FOLDER
 from dfk.runs import locate, ownership
 from dfk.system import files
+from dfk.system.messages import handlers_kept
 from dfk.text import printable, valid
 
 _KERAS_ONLY = "only Keras models are exported: name a run, or its .keras file"
@@ -48,6 +49,7 @@ class DifferenceError(DfkError):
     """What would have been exported answers differently from the trained model."""
 
 
+@handlers_kept()
 def export(
     source: str | Path,
     output_dir: str | Path | None = None,

@@ -66,6 +66,16 @@ def keep_stderr() -> None:
 
 
 @contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Leaves logging as it was: OpenVINO takes absl's handler away when it is imported."""
+    before = standard_logging.root.handlers[:]
+    try:
+        yield
+    finally:
+        standard_logging.root.handlers[:] = before
+
+
+@contextlib.contextmanager
 def stderr_closed() -> Iterator[None]:
     """Drops what C++ writes to stderr: some lines of TensorFlow heed no log level."""
     sys.stderr.flush()

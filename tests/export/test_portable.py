@@ -204,3 +204,15 @@ def test_the_command_says_where(tmp_path, capfd):
     out, err = capfd.readouterr()
     assert out.startswith(f"exported  {tmp_path}/m_openvino/1\n") and "of 0.0001 allowed" in out
     assert not err
+
+
+def test_what_is_logged_after_an_export_is_seen(tmp_path):
+    network(16).save(tmp_path / "m.keras")
+    code = (
+        "from dfk.system.messages import prepare_logging; prepare_logging()\n"
+        "from absl import logging; from dfk import export\n"
+        f"export.export({str(tmp_path / 'm.keras')!r}, form='openvino')\n"
+        "logging.info('seen')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr.splitlines()[-1] == "seen", done.stderr
