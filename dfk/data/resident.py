@@ -168,7 +168,7 @@ def made(recipe: Recipe, held: Held, numbers: dict[str, Any]) -> tuple[Any, ...]
     apply = {
         "flip": functools.partial(kernels.mirror, axis=2),
         "vflip": functools.partial(kernels.mirror, axis=1),
-        **{name: getattr(kernels, name) for name in _DRAWN if hasattr(kernels, name)},
+        **{name: getattr(kernels, name) for name in _DRAWN.keys() - {"flip", "vflip"}},
     }
     for position, (name, _) in enumerate(recipe.augmentations):
         if name not in augment.MOVES:

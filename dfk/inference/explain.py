@@ -150,7 +150,7 @@ class Explainer:
             mean = np.tensordot([shares[name] for name in names], np.stack(maps), 1)
             heats = [Heat(self._classifier.name, 1.0, _normalised(mean))]
             heats += [
-                Heat(name, shares.pop(name), map) for name, map in zip(names, maps, strict=True)
+                Heat(name, shares.pop(name), heat) for name, heat in zip(names, maps, strict=True)
             ]
             unseen = shares
         answered = prediction.label, prediction.confidence
