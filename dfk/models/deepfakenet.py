@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from absl import logging
 
 from dfk import layers
 from dfk.models import starts, transfer
 from dfk.models.applications import Policy, application
-from dfk.models.classifier import InputShape
+from dfk.models.classifier import InputShape, network_of
 from dfk.models.seeds import Seeds
 
 # Pixels a side; three poolings leave nothing of a smaller image.
@@ -57,7 +58,8 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
         filters: channels of each block's convolutions. None, as of what follows: as the weights
             have it, without them (32, 64, 128).
         dropout: rate after each block; (0.25, 0.3, 0.4).
-        input_range: what 0 and 255 are mapped to inside the model; (0, 1).
+        input_range: what 0 and 255 are mapped to inside the model. None is as the weights have it,
+            without them (0, 1); weights that learned on another range are converted.
         temperature: of the final softmax.
         seed: of weights and dropout; None draws one.
         dtype: the dtype policy of the convolutional part; None is Keras' own, as
@@ -74,9 +76,9 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
             is none that it has.
     """
     start = starts.find(weights, shape_of, "deepfakenet")
-    filters, input_range = starts.settle(
-        start, filters=(filters, _FILTERS), input_range=(input_range, (0.0, 1.0))
-    )
+    (filters,) = starts.settle(start, filters=(filters, _FILTERS))
+    learned_on = start.shape.get("input_range", input_range) if start else input_range
+    input_range = input_range or learned_on or (0.0, 1.0)
     if dropout is None:
         dropout = start.shape.get("dropout", _DROPOUT) if start else _DROPOUT
     class_names = starts.names(start, classes, class_names)
@@ -97,7 +99,29 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
         name=name,
     )
     transfer.give(model, start, class_names)
+    _convert(network_of(model), learned_on or input_range, input_range)
     return model
+
+
+def _convert(
+    network: keras.Model, learned_on: tuple[float, float], given: tuple[float, float]
+) -> None:
+    """Lets weights that learned on inputs in one range answer alike to inputs in another.
+
+    An input as it was is `scale` times what it is now, plus `offset`. The scale goes into the first
+    kernel, the offset into the mean that is then subtracted. Answers differ at the border alone,
+    where the zeros around an image stand for another grey.
+    """
+    scale = (learned_on[1] - learned_on[0]) / (given[1] - given[0])
+    offset = learned_on[0] - scale * given[0]
+    if (scale, offset) == (1, 0):
+        return
+    first, norm = (network.get_layer(name) for name in ("block1_conv1", "block1_conv1_bn"))
+    (kernel,) = first.get_weights()
+    first.set_weights([scale * kernel])
+    norm.moving_mean.assign(norm.moving_mean - offset * kernel.sum(axis=(0, 1, 2)))
+    ranges = [" to ".join(f"{end:g}" for end in ends) for ends in (learned_on, given)]
+    logging.info("Its first layer, which learned on inputs from %s, now takes %s.", *ranges)
 
 
 def shape_of(layers: Mapping[str, Any]) -> dict[str, Any] | None:

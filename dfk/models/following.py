@@ -61,7 +61,8 @@ def _of_run(config: Config) -> dict[str, Any]:
     """Of a run that is not there yet, as its flags say it."""
     if "start" not in config.options.GROUPS:
         return {}
-    names = ("model", "image_size", *KINDS[config.model].shape)
+    kind = KINDS[config.model]
+    names = ("model", "image_size", *kind.shape, *kind.follows)
     return {name: config.value(name) for name in names}
 
 
@@ -98,14 +99,15 @@ def _of_network(name: str, network: Network | None) -> dict[str, Any]:
     height, width = network.image_size or (0, 0)
     # No flag says another height than width.
     size = {"image_size": height} if height == width else {}
-    return {"model": model, **size, **_shape(model, network)}
-
-
-def _shape(model: str, network: Network) -> dict[str, Any]:
-    """The knobs of a kind that weights are made for, as a network in a file has them."""
     kind = KINDS[model]
-    shape = kind.shape_of(network.layers) if kind.shape_of else {}
-    return {name: _as_knob(shape[name]) for name in kind.shape}
+    return {"model": model, **size, **_knobs(model, network, (*kind.shape, *kind.follows))}
+
+
+def _knobs(model: str, network: Network, names: Sequence[str]) -> dict[str, Any]:
+    """Knobs as a network in a file has them."""
+    shape_of = KINDS[model].shape_of
+    shape = shape_of(network.layers) if shape_of else {}
+    return {name: _as_knob(shape[name]) for name in names}
 
 
 def _as_knob(value: Any) -> Any:
@@ -135,7 +137,8 @@ def check(config: Config, upcoming: Mapping[Path, Config]) -> None:
         _check_kind(config, given)
     start = start_of(config)
     if start.network:
-        _check_shape(config, _shape(config.model, start.network), given)
+        shape = _knobs(config.model, start.network, KINDS[config.model].shape)
+        _check_shape(config, shape, given)
         keras_files.load(start.file)
     KINDS[config.model].check_layer(config)
 

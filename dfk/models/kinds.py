@@ -97,6 +97,7 @@ class Kind(NamedTuple):
         arguments: those of `network` that only this kind has, of an experiment and what it starts
             with.
         shape: the knobs among them that weights are made for, and no others.
+        follows: those that are as the weights have them where they are not given, and may differ.
         shape_of: knows a network of this kind by its layers, as `starts.Reader`; None: by its name.
         find: what weights mean to it, as `starts.find` without a reader; None: nothing of its own.
         check_layer: refuses a `--fine_tune_from` that is no layer of it.
@@ -113,6 +114,7 @@ class Kind(NamedTuple):
     network: Callable[..., keras.Model] | None = None
     arguments: Callable[[Config, Start | None], dict[str, Any]] = _no_arguments
     shape: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
     shape_of: starts.Reader | None = None
     find: Callable[[str | Path], Start | None] | None = None
     check_layer: Callable[[Config], None] = _check_layer
@@ -173,7 +175,7 @@ KINDS = {
     "deepfakenet": Kind(
         DeepFakeNet,
         _of_deepfakenet,
-        shape=("input_range",),
+        follows=("input_range",),
         shape_of=deepfakenet.shape_of,
         last_fixed="average",
         least=lambda _: deepfakenet.SMALLEST_IMAGE,

@@ -50,6 +50,32 @@ def test_the_seed_decides_the_weights():
     assert len(kernels) == 1
 
 
+def test_weights_that_learned_on_another_range_are_converted(tmp_path, logged):
+    """What it answers stays, but where the zeros around an image are seen."""
+    images = np.random.default_rng(1).uniform(0, 255, (2, 80, 80, 3)).astype("float32")
+    native = {"input_shape": (None, None, 3), "dtype": "float32"}
+    model = DeepFakeNet(**native, input_range=(0.0, 1.0), seed=0)
+    norm = network_of(model).get_layer("block1_conv1_bn")
+    norm.moving_mean.assign(np.linspace(-1, 1, 32))
+    norm.moving_variance.assign(np.linspace(0.5, 2, 32))
+    model.save(tmp_path / "model.keras")
+
+    def features(**options):
+        built = DeepFakeNet(
+            **native, include_top=False, weights=tmp_path / "model.keras", **options
+        )
+        return built.predict(images, verbose=0)
+
+    as_it_was = features()
+    assert "now takes" not in logged.text
+    converted = features(input_range=(-1.0, 2.0))
+    assert "learned on inputs from 0 to 1, now takes -1 to 2" in logged.text
+    middle = np.s_[:, 4:6, 4:6]
+    np.testing.assert_allclose(converted[middle], as_it_was[middle], rtol=1e-3, atol=1e-4)
+    assert np.ptp(as_it_was[middle]) > 0.1
+    assert not np.allclose(converted[:, 0], as_it_was[:, 0], rtol=1e-3, atol=1e-4)
+
+
 def test_class_names_must_fit():
     assert class_names_of(DeepFakeNet(classes=2, class_names=("a", "b"))) == ("a", "b")
     assert class_names_of(DeepFakeNet(classes=3)) == ("0", "1", "2")

@@ -39,6 +39,7 @@ def _parse(output_dir, *flags):
         (["--weights={}/mine/model.keras"], "residual", 0, {"high_pass": True}),
         (["--weights=small"], "deepfakenet", 16, {"input_range": ("-1", "1")}),
         (["--weights=small", "--image_size=24"], "deepfakenet", 24, {"input_range": ("-1", "1")}),
+        (["--weights=small", "--input_range=0,1"], "deepfakenet", 16, {"input_range": ("0", "1")}),
         (["--weights=both", "--model=residual"], "residual", 0, {"filters": ("2", "3")}),
         (["--weights=unibuc-small"], "residual", 0, {"high_pass": True}),
         (["--weights=unibuc", "--model=rich"], "rich", 0, {}),
