@@ -16,9 +16,6 @@ gc.set_threshold(200_000, 50, 100)
 
 # Where tests start processes or train: begun last, one of them would let the other cores wait.
 _LONG = {"end_to_end", "training", "commands", "export", "benchmarks", "model_files", "models"}
-# Their slow tests are left to `DFK_ALL=1 pytest -m slow`, so that two slow cores pass all the
-# others within an hour.
-_RARE = {"test_predict_ray", "test_gpu", "test_benchmark"}
 
 
 @pytest.hookimpl(trylast=True)
@@ -27,10 +24,6 @@ def pytest_collection_modifyitems(items):
     # The documents' commands take longest: they run one after the other.
     commands = {"test_readme", "test_recipes"}
     items.sort(key=lambda x: (x.path.stem not in commands, x.path.parent.name not in _LONG))
-    if not os.environ.get("DFK_ALL"):
-        for item in items:
-            if item.path.stem in _RARE and item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="all tests within an hour; DFK_ALL=1"))
 
 
 @pytest.fixture(autouse=True)

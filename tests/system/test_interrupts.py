@@ -277,7 +277,7 @@ def _arguments(command, images, output):
 )
 def test_every_command_ends_whenever_it_is_interrupted(command, images, tmp_path):
     codes = []
-    for number in range(4):
+    for number in range(6):
         arguments = _arguments(command, images, tmp_path / str(number))
         code, err = _interrupted([command, *arguments], 0.3 + 1.3 * number)
         assert _ended_well(code, err), (number, code, err)
