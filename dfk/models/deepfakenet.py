@@ -77,7 +77,7 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
     """
     start = starts.find(weights, shape_of, "deepfakenet")
     (filters,) = starts.settle(start, filters=(filters, _FILTERS))
-    learned_on = start.shape.get("input_range", input_range) if start else input_range
+    learned_on = start.shape.get("input_range") if start else None
     input_range = input_range or learned_on or (0.0, 1.0)
     if dropout is None:
         dropout = start.shape.get("dropout", _DROPOUT) if start else _DROPOUT
@@ -99,7 +99,8 @@ def DeepFakeNet(  # noqa: N802 -- named as keras.applications names its models
         name=name,
     )
     transfer.give(model, start, class_names)
-    _convert(network_of(model), learned_on or input_range, input_range)
+    if learned_on:
+        _convert(network_of(model), learned_on, input_range)
     return model
 
 

@@ -57,6 +57,7 @@ def test_an_svm_leaves_a_run_like_any_other(data_dir, output_dir, model):
 
 
 def test_deepfakenet2_uses_what_its_row_lists(data_dir, tmp_path):
+    training.run(short(data_dir, tmp_path))  # Row 2, which it goes on from
     settings = short(
         *(data_dir, tmp_path, "--flagfile=configs/deepfakenet2.flags", "--epochs=2"),
         *("--train_crop=16", "--class_weight=2:2.7", "--sampling=balanced"),
