@@ -28,8 +28,11 @@ def main(arguments: list[str], doc: str | None = __doc__) -> int:
         print(f"{doc}\n{_FLAGS}")
         print(config.flags_help())
         return 0
+    # Before TensorFlow is imported, which is what weights take
+    if (data_dir := config.data_dir(arguments)) is not None:
+        _check_folder(data_dir)
     experiments = config.parse(arguments, _follow)
-    for settings in experiments:  # Before TensorFlow is imported
+    for settings in experiments:
         _check_folder(settings.data.data_dir)
     from dfk.system.messages import prepare_logging  # absl: --help does without
 

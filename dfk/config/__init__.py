@@ -6,7 +6,7 @@ from dfk.config.checks import class_weights, display_names, weight_per_class
 from dfk.config.experiment import DEFAULTS, Config, every_knob, knobs_of
 from dfk.config.groups import OPTIMIZERS, PRECISIONS, STRATEGIES
 from dfk.config.options import ENSEMBLE_METHODS, OPTIONS
-from dfk.config.parsing import flags_help, parse
+from dfk.config.parsing import data_dir, flags_help, parse
 
 __all__ = [
     "DEFAULTS",
@@ -17,6 +17,7 @@ __all__ = [
     "STRATEGIES",
     "Config",
     "class_weights",
+    "data_dir",
     "display_names",
     "every_knob",
     "flags_help",

@@ -41,6 +41,16 @@ def parse(arguments: Sequence[str], follow: Follow | None = None) -> list[Config
     return _experiments(arguments, {}, (), follow or (lambda *_: {}), [])
 
 
+def data_dir(arguments: Sequence[str]) -> str | None:
+    """Where the images are, before anything follows from weights; None if no flag says it.
+
+    Raises:
+        UsageError: for an unknown flag, or a flag file that is not there.
+    """
+    given = {flag.name: flag.text for flag in flag_files.read(arguments)}
+    return given.get("data_dir")
+
+
 def flags_help() -> str:
     """The flags in their groups, with what they may be, their defaults, and who has them."""
     return "\n".join(map(_help_of_group, groups()))

@@ -25,6 +25,7 @@ GONE = [
     ["compare", "gone", "gone"],
     ["train", "--data_dir=gone"],
     ["train", "--recipe=study", "--data-dir=gone"],
+    ["train", "--weights=unibuc-small", "--data_dir=gone"],
 ]
 
 
