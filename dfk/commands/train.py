@@ -9,6 +9,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,11 +29,8 @@ def main(arguments: list[str], doc: str | None = __doc__) -> int:
         print(f"{doc}\n{_FLAGS}")
         print(config.flags_help())
         return 0
-    # Before TensorFlow is imported, which is what weights take
-    if (data_dir := config.data_dir(arguments)) is not None:
-        _check_folder(data_dir)
-    experiments = config.parse(arguments, _follow)
-    for settings in experiments:
+    experiments = config.parse(arguments, functools.partial(_follow, config.data_dir(arguments)))
+    for settings in experiments:  # Before TensorFlow is imported
         _check_folder(settings.data.data_dir)
     from dfk.system.messages import prepare_logging  # absl: --help does without
 
@@ -48,8 +46,10 @@ def _check_folder(data_dir: str) -> None:
         raise UsageError(f"--data_dir={error}") from None
 
 
-def _follow(*about: Any) -> Mapping[str, Any]:
+def _follow(data_dir: str | None, *about: Any) -> Mapping[str, Any]:
     """What weights say of other flags; asked where some are given, since it takes Keras."""
+    if data_dir is not None:
+        _check_folder(data_dir)
     from dfk.system.messages import prepare_logging
 
     prepare_logging()
