@@ -29,7 +29,7 @@ def main(arguments: list[str], doc: str | None = __doc__) -> int:
         print(f"{doc}\n{_FLAGS}")
         print(config.flags_help())
         return 0
-    experiments = config.parse(arguments, functools.partial(_follow, config.data_dir(arguments)))
+    experiments = config.parse(arguments, functools.partial(_follow, arguments))
     for settings in experiments:  # Before TensorFlow is imported
         _check_folder(settings.data.data_dir)
     from dfk.system.messages import prepare_logging  # absl: --help does without
@@ -46,9 +46,9 @@ def _check_folder(data_dir: str) -> None:
         raise UsageError(f"--data_dir={error}") from None
 
 
-def _follow(data_dir: str | None, *about: Any) -> Mapping[str, Any]:
+def _follow(arguments: list[str], *about: Any) -> Mapping[str, Any]:
     """What weights say of other flags; asked where some are given, since it takes Keras."""
-    if data_dir is not None:
+    if (data_dir := config.data_dir(arguments)) is not None:
         _check_folder(data_dir)
     from dfk.system.messages import prepare_logging
 
