@@ -68,8 +68,10 @@ def find_model(model: str | os.PathLike, folder: str = "") -> Path:
     """
     path = locate(model, folder)
     if not path.exists():
-        shipped_too = ", ".join(names())
-        raise UsageError(f"there is no model at {path}; with dfk come {shipped_too}")
+        raise UsageError(
+            f"there is no model at {path}; with dfk come {', '.join(names())}; "
+            "a run of another name is trained first"
+        )
     if path.is_file():
         if path.suffix not in (".keras", ".skops"):
             raise UsageError(
